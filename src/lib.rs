@@ -1,0 +1,3 @@
+//! Loss functions and their derivatives on buffers, at the speed of memory.
+
+pub mod real;

@@ -1,0 +1,103 @@
+//! `Real`: the arithmetic that a loss's formula is written in.
+//!
+//! A formula is generic over `T: Real` and is compiled for `f32` and `f64`, once per instruction set. Everything here is
+//! branch-free and built from IEEE operations and explicit `mul_add`, which Rust neither reassociates nor contracts, so a
+//! formula has one meaning, to the bit, on every machine.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// A floating-point type that losses are computed in.
+pub trait Real:
+    Copy
+    + Default
+    + PartialOrd
+    + std::fmt::Debug
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + Send
+    + Sync
+    + 'static
+{
+    /// 0
+    const ZERO: Self;
+    /// 1
+    const ONE: Self;
+    /// +∞
+    const INFINITY: Self;
+    /// A quiet NaN.
+    const NAN: Self;
+
+    /// The nearest value to a double: for a formula's constants and parameters.
+    fn of(x: f64) -> Self;
+    /// The same value as a double.
+    fn to_f64(self) -> f64;
+    /// `self * a + b`, rounded once.
+    fn mul_add(self, a: Self, b: Self) -> Self;
+    /// |self|
+    fn abs(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// The larger of the two; `other` where `self` is NaN, as `maxps` has it.
+    fn max(self, other: Self) -> Self;
+    /// The smaller of the two; `other` where `self` is NaN, as `minps` has it.
+    fn min(self, other: Self) -> Self;
+    /// `self` brought into `[low, high]`; a NaN stays one.
+    fn clamp(self, low: Self, high: Self) -> Self;
+    /// 1 where the condition holds, else 0.
+    fn one_if(condition: bool) -> Self;
+}
+
+macro_rules! implement {
+    ($t:ident) => {
+        impl Real for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const INFINITY: Self = $t::INFINITY;
+            const NAN: Self = $t::NAN;
+
+            #[inline(always)]
+            fn of(x: f64) -> Self {
+                x as $t
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            #[inline(always)]
+            fn mul_add(self, a: Self, b: Self) -> Self {
+                $t::mul_add(self, a, b)
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                $t::abs(self)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                $t::sqrt(self)
+            }
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                if self > other { self } else { other }
+            }
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                if self < other { self } else { other }
+            }
+            #[inline(always)]
+            fn clamp(self, low: Self, high: Self) -> Self {
+                let raised = if self < low { low } else { self };
+                if raised > high { high } else { raised }
+            }
+            #[inline(always)]
+            fn one_if(condition: bool) -> Self {
+                if condition { 1.0 } else { 0.0 }
+            }
+        }
+    };
+}
+
+implement!(f32);
+implement!(f64);
