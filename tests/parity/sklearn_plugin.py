@@ -1,15 +1,16 @@
 """A pytest plugin under which scikit-learn's tests of its losses test lossrs.
 
 It puts adapters over lossrs in the place of the Cython losses that `sklearn._loss.loss` composes, before the tests are
-imported; takes away the tests that call none of them, so that what passes are tests of lossrs; and writes how many tests
-called each to `--adapter-report`.
+imported; takes away the tests that call none of them, so that what passes are tests of lossrs; and writes how many
+tests called each to `--adapter-report`.
 """
 
 import inspect
 import json
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lossrs.functional as F
@@ -26,7 +27,7 @@ class Adapter:
     """The methods of sklearn's `CyLossFunction`. Half of a loss is the loss with weights of one half."""
 
     loss_function: Any
-    options: dict[str, float] = {}
+    options: Mapping[str, float] = MappingProxyType({})
     scale = 1.0
 
     def _call(self, verb: str, y_true: Array, raw_prediction: Array, sample_weight: Weight) -> Any:

@@ -1,7 +1,7 @@
 """Calls that torch tests as errors (`error_inputs`, `module_error_inputs`): lossrs must refuse them too.
 
-`ACCEPTED` names those that lossrs accepts on purpose. An entry that lossrs refuses after all, or that torch no longer has,
-fails the run.
+`ACCEPTED` names those that lossrs accepts on purpose. An entry that lossrs refuses after all, or that torch no longer
+has, fails the run.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from torch.testing._internal.opinfo.core import ErrorInput
 from .torch_calls import MODULES, OPS, arguments, our_function, our_module, seed
 
 ACCEPTED = {
-    "NLLLoss-float64-0": "torch refuses a class weight of another dtype; ours is converted to the type that is computed in",
-    "NLLLoss-float32-0": "torch refuses a class weight of another dtype; ours is converted to the type that is computed in",
+    "NLLLoss-float64-0": "a class weight of another dtype than the input's is converted to the type of the computation",
+    "NLLLoss-float32-0": "a class weight of another dtype than the input's is converted to the type of the computation",
 }
 
 Call = Callable[[], Any]

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as T
 
-from .torch_calls import REDUCTIONS, assert_parity, lossrs, our_function, OPS, to_numpy
+from .torch_calls import OPS, REDUCTIONS, assert_parity, our_function, to_numpy
 
 INF, NAN = math.inf, math.nan
 DTYPES = (torch.float64, torch.float32)

@@ -1,7 +1,7 @@
 """A call of a torch loss, turned into the same call of ours, and the comparison of the two.
 
-The reference is torch in float64 on the very numbers that we are given, so that what is compared with it is our rounding
-and not torch's: torch adds float16 up in float16.
+The reference is torch in float64 on the very numbers that we are given, so that what is compared with it is our
+rounding and not torch's: torch adds float16 up in float16.
 """
 
 import copy
@@ -46,8 +46,8 @@ class Tolerance(NamedTuple):
     atol: float
 
 
-# Reduced values: the error of the arithmetic, which is float32 for the half precisions. The absolute part is what the rounding
-# of a logit of magnitude 10 leaves of a loss near zero.
+# Reduced values: the error of the arithmetic, which is float32 for the half precisions. The absolute part is what the
+# rounding of a logit of magnitude 10 leaves of a loss near zero.
 VALUE = {
     torch.float64: Tolerance(2e-14, 2e-14),
     torch.float32: Tolerance(2e-6, 4e-6),
@@ -61,7 +61,7 @@ NATIVE = {torch.float64: Tolerance(1e-7, 1e-7), torch.float32: Tolerance(1.3e-6,
 
 
 def seed(*of: object) -> None:
-    """Torch draws its samples from the global generators: the same ones in every run, and whichever tests are selected."""
+    """Torch draws its samples from the global generators: the same ones in every run, whichever tests are selected."""
     number = zlib.crc32(repr(of).encode())
     torch.manual_seed(number)
     np.random.seed(number)
