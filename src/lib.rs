@@ -3,3 +3,4 @@
 pub mod isa;
 pub mod real;
 pub mod storage;
+pub mod threads;
