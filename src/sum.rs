@@ -261,7 +261,7 @@ fn split<T: Summand, const PARTS: usize, const LANES: usize>(block: &[T], larges
 
 /// How many parts [`split`] needs for values of `digits` bits with these extremes, and E; 0 parts if all is zero, 4 if it will not do.
 ///
-/// M = 1.5 · 2^(E+10) must not overflow, which keeps infinities and NaNs out as well. And everything `split` computes is a multiple of
+/// Neither M = 1.5 · 2^(E+10) nor a sum of 2^(E+11) must overflow, which keeps infinities and NaNs out as well. And everything `split` computes is a multiple of
 /// 2^q, so with q ≥ −1022 nothing is subnormal: neither slow, nor lost where a host program flushes such values to zero.
 #[inline(always)]
 fn plan<T: Summand>((smallest, largest): (T, T)) -> (usize, i32) {
@@ -271,7 +271,7 @@ fn plan<T: Summand>((smallest, largest): (T, T)) -> (usize, i32) {
     let largest = exponent(largest);
     let parts = match largest - unit {
         _ if nothing => 0,
-        _ if largest > 1013 || unit < -1022 => 4,
+        _ if largest > 1012 || unit < -1022 => 4,
         ..=42 => 1,
         ..=86 => 2,
         ..=130 => 3,
@@ -348,10 +348,10 @@ mod tests {
         }
         assert_eq!(parts(&[0.0, -0.0f32]), 0);
         assert_eq!(parts::<f64>(&[0.0; 100]), 0);
-        assert_eq!(parts(&[power(1013)]), 2);
+        assert_eq!(parts(&[power(1012)]), 2);
         assert_eq!(parts(&[power(-970)]), 2);
         assert_eq!(parts(&[f32::MAX]), 1);
-        for slow in [power(1014), power(-971), f64::MIN_POSITIVE, 5e-324, f64::INFINITY, f64::NAN, -f64::NAN] {
+        for slow in [power(1013), power(-971), f64::MIN_POSITIVE, 5e-324, f64::INFINITY, f64::NAN, -f64::NAN] {
             assert_eq!(parts(&[slow]), 4, "{slow}");
         }
         for slow in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN] {
