@@ -40,6 +40,13 @@ impl Want {
 pub enum Failure {
     /// The caller wanted to stop.
     Interrupted,
+    /// An element is outside its operand's domain.
+    Domain {
+        /// The operand's place in the formula.
+        operand: usize,
+        /// The element, in the layout's order.
+        index: usize,
+    },
     /// A label is not one of the classes.
     Label {
         /// The row, counted over the samples in C order.

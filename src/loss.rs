@@ -22,6 +22,9 @@ pub trait Pointwise<const N: usize = 2>: Copy + Send + Sync + 'static {
     /// Whether the mean of a weighted loss divides by the sum of the weights rather than by the count.
     const WEIGHT_NORMALISES: bool = false;
 
+    /// The closed interval that each operand must lie in, if it must. A NaN may lie anywhere.
+    const DOMAIN: [Option<(f64, f64)>; N] = [None; N];
+
     /// The loss at `[input, target, …]`.
     fn at<T: Real>(&self, operands: [T; N]) -> Jet<T>;
 }

@@ -259,6 +259,12 @@ pub struct Run {
     pub swapped: bool,
 }
 
+// SAFETY: a run is an address and a description; whoever reads or writes through it answers for the memory behind it, and
+// drivers write each element of a result from one thread only.
+unsafe impl Send for Run {}
+// SAFETY: as above.
+unsafe impl Sync for Run {}
+
 impl Run {
     /// The elements from the `index`-th on.
     #[inline(always)]

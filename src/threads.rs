@@ -81,78 +81,59 @@ fn default_threads(variable: impl Fn(&str) -> Option<String>) -> usize {
         .min(MOST_THREADS)
 }
 
-/// Folds `tasks` tasks, numbered from 0: each thread starts from `new()`, works tasks into it, and the states are merged.
-/// `merge` must not depend on their order.
+/// Shares `tasks` tasks, numbered from 0, among threads. Each calls `work`, which claims tasks until there are none and
+/// returns what it found; findings are merged, in an order that `merge` must not depend on.
 ///
 /// `spread` says whether the work is worth other threads; `stop` is asked from time to time, on the caller's thread only.
 ///
 /// # Errors
 /// If `stop` said so; some of the tasks have then been worked.
-pub fn fold<S: Send>(
+pub fn share<S: Send>(
     tasks: usize,
     spread: bool,
     stop: &dyn Fn() -> bool,
-    new: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, usize) + Sync,
-    mut merge: impl FnMut(&mut S, S),
+    work: impl Fn(&mut dyn FnMut() -> Option<usize>) -> S + Sync,
+    mut merge: impl FnMut(&mut S, &S),
 ) -> Result<S, Interrupted> {
-    let helpers = if spread { threads().min(tasks).saturating_sub(1) } else { 0 };
-    let Some((pool, helpers)) = (helpers > 0).then(|| pool(helpers)).flatten() else {
-        let mut state = new();
-        let mut last = spread.then(Instant::now);
-        for task in 0..tasks {
-            work(&mut state, task);
-            if due(&mut last) && stop() {
-                return Err(Interrupted);
-            }
-        }
-        return Ok(state);
-    };
     let next = AtomicUsize::new(0);
     let stopped = AtomicBool::new(false);
-    let found = Mutex::new(Vec::with_capacity(helpers));
-    let claim = || if stopped.load(Ordering::Relaxed) { None } else { Some(next.fetch_add(1, Ordering::Relaxed)) };
-    let (claim, new, work, found_by) = (&claim, &new, &work, &found);
-    let mut state = pool.in_place_scope(|scope| {
-        for _ in 0..helpers {
-            scope.spawn(move |_| {
-                let mut state: Option<S> = None;
-                while let Some(task) = claim().filter(|&task| task < tasks) {
-                    work(state.get_or_insert_with(new), task);
-                }
-                if let Some(state) = state {
-                    found_by.lock().unwrap_or_else(PoisonError::into_inner).push(state);
-                }
-            });
-        }
-        let mut state = new();
-        let mut last = Some(Instant::now());
-        while let Some(task) = claim().filter(|&task| task < tasks) {
-            work(&mut state, task);
-            if due(&mut last) && stop() {
+    let claim = || {
+        let task = next.fetch_add(1, Ordering::Relaxed);
+        (task < tasks && !stopped.load(Ordering::Relaxed)).then_some(task)
+    };
+    let mut looked = spread.then(Instant::now);
+    let mut claim_and_look = || {
+        if let Some(at) = looked
+            && at.elapsed() >= PATIENCE
+        {
+            if stop() {
                 stopped.store(true, Ordering::Relaxed);
             }
+            looked = Some(Instant::now());
         }
-        state
-    });
-    if stopped.into_inner() {
-        return Err(Interrupted);
-    }
-    for other in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        merge(&mut state, other);
-    }
-    Ok(state)
-}
-
-/// Whether it is time to ask again; never, where there is no last time.
-fn due(last: &mut Option<Instant>) -> bool {
-    match last {
-        Some(at) if at.elapsed() >= PATIENCE => {
-            *at = Instant::now();
-            true
+        claim()
+    };
+    let helpers = if spread { threads().min(tasks).saturating_sub(1) } else { 0 };
+    let found = if let Some((pool, helpers)) = (helpers > 0).then(|| pool(helpers)).flatten() {
+        let others = Mutex::new(Vec::with_capacity(helpers));
+        let (claim, work, others_found) = (&claim, &work, &others);
+        let mut found = pool.in_place_scope(|scope| {
+            for _ in 0..helpers {
+                scope.spawn(move |_| {
+                    let found = work(&mut || claim());
+                    others_found.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+                });
+            }
+            work(&mut claim_and_look)
+        });
+        for other in others.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            merge(&mut found, &other);
         }
-        _ => false,
-    }
+        found
+    } else {
+        work(&mut claim_and_look)
+    };
+    if stopped.into_inner() { Err(Interrupted) } else { Ok(found) }
 }
 
 /// A pool of this process, and how many of the wanted threads it can give.
@@ -208,8 +189,8 @@ mod tests {
     use super::*;
 
     fn sum(tasks: usize, spread: bool) -> usize {
-        let merge = |a: &mut usize, b: usize| *a += b;
-        fold(tasks, spread, &|| false, || 0, |state, task| *state += task, merge).unwrap()
+        let work = |next: &mut dyn FnMut() -> Option<usize>| std::iter::from_fn(next).sum();
+        share(tasks, spread, &|| false, work, |a: &mut usize, b| *a += b).unwrap()
     }
 
     #[test]
@@ -233,11 +214,13 @@ mod tests {
     #[test]
     fn stopping_leaves_the_rest_undone() {
         let worked = AtomicUsize::new(0);
-        let work = |(): &mut (), _| {
-            worked.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(2));
+        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+            while next().is_some() {
+                worked.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(2));
+            }
         };
-        assert_eq!(fold(1_000_000, true, &|| true, || (), work, |(), ()| ()), Err(Interrupted));
+        assert_eq!(share(1_000_000, true, &|| true, work, |(), ()| ()), Err(Interrupted));
         assert!(worked.into_inner() < 1000);
     }
 

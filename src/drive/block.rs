@@ -109,6 +109,20 @@ pub fn add<T: Number>(isa: Isa, sum: &mut ExactSum, values: &[T]) {
     isa.run(Add(sum, values));
 }
 
+/// Whether all values lie in `[low, high]`, NaN aside.
+pub fn is_within<T: Real>(isa: Isa, values: &[T], low: T, high: T) -> bool {
+    struct Within<'a, T>(&'a [T], T, T);
+    impl<T: Real> Kernel for Within<'_, T> {
+        type Output = bool;
+        #[inline(always)]
+        fn run(self) -> bool {
+            let Self(values, low, high) = self;
+            !values.iter().fold(false, |outside, &value| outside | (value < low) | (value > high))
+        }
+    }
+    isa.run(Within(values, low, high))
+}
+
 /// The largest of a multiple of [`GRAIN`] elements, NaN aside; −∞ of none.
 pub fn largest<T: Real>(isa: Isa, values: &[T]) -> T {
     const LANES: usize = 64;

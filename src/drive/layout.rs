@@ -21,12 +21,6 @@ pub struct Operand {
     outer: Vec<isize>,
 }
 
-// SAFETY: an operand is an address and a description; the drivers' callers answer for the memory behind it for as long as a
-// call lasts, and drivers write each element of an output from one thread only.
-unsafe impl Send for Operand {}
-// SAFETY: as above.
-unsafe impl Sync for Operand {}
-
 static ONE: f64 = 1.0;
 
 impl Layout {

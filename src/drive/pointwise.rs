@@ -27,6 +27,8 @@ pub trait Blocks<T>: Send + Sync {
     /// Evaluates the formula at every element of the operands, which all have the same multiple of [`GRAIN`] elements, and
     /// writes as many of each part that is wanted.
     fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>);
+    /// [`Pointwise::DOMAIN`], if any operand has one.
+    fn domain(&self) -> Option<&'static [Option<(f64, f64)>]>;
 }
 
 /// A pointwise loss, its formula and type of numbers behind a pointer.
@@ -51,6 +53,10 @@ impl<L: Pointwise<N>, const N: usize> Loss for Formula<L, N> {
 }
 
 impl<L: Pointwise<N>, T: Real, const N: usize> Blocks<T> for Formula<L, N> {
+    fn domain(&self) -> Option<&'static [Option<(f64, f64)>]> {
+        L::DOMAIN.iter().any(Option::is_some).then_some(const { &L::DOMAIN })
+    }
+
     fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>) {
         let loss = self.0;
         let operands: [&[T]; N] = std::array::from_fn(|i| operands[i]);
@@ -83,11 +89,7 @@ impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: b
         let part = |wanted: bool| if wanted { len } else { 0 };
         // SAFETY: the loop writes every element of each slice.
         let (value, slope, curvature) = unsafe {
-            (
-                jets.value.written(part(VALUE)),
-                jets.slope.written(part(SLOPE)),
-                jets.curvature.written(part(CURVATURE)),
-            )
+            (jets.value.written(part(VALUE)), jets.slope.written(part(SLOPE)), jets.curvature.written(part(CURVATURE)))
         };
         for i in 0..len {
             let jet = loss.at(operands.map(|operand| operand[i]));
@@ -145,7 +147,9 @@ impl<'a, T: Real> Source<'a, T> {
         let mut source = Self { layout, operand, room: Block::new(), constant: operand.is_constant() };
         if source.constant {
             // SAFETY: a constant has its one element everywhere, so the run has as many as are asked for.
-            unsafe { source.room.filled(BLOCK.min(layout.len().next_multiple_of(GRAIN)), |room| operand.run.load(isa, room)) };
+            unsafe {
+                source.room.filled(BLOCK.min(layout.len().next_multiple_of(GRAIN)), |room| operand.run.load(isa, room))
+            };
         }
         source
     }
@@ -170,7 +174,20 @@ struct State<'a, T> {
     weights: [Option<Source<'a, T>>; 2],
     grad_output: Option<Source<'a, T>>,
     jets: Jets<T>,
+}
+
+/// What a thread finds.
+struct Found {
     sum: ExactSum,
+    /// The first element, in the layout's order, that is outside its operand's domain, and the operand.
+    outside: Option<(usize, usize)>,
+}
+
+impl Found {
+    fn merge(&mut self, other: &Self) {
+        self.sum.merge(&other.sum);
+        self.outside = self.outside.into_iter().chain(other.outside).min();
+    }
 }
 
 impl Call<'_> {
@@ -188,23 +205,29 @@ impl Call<'_> {
         let blocks = len.div_ceil(BLOCK);
         // SAFETY: the caller's.
         let source = |operand| unsafe { Source::new(isa, self.layout, operand) };
-        let new = || State {
-            operands: std::array::from_fn(|i| self.operands.get(i).map(source)),
-            weights: std::array::from_fn(|i| self.weights.get(i).map(source)),
-            grad_output: self.grad_output.map(source),
-            jets: Jets { value: Block::new(), slope: Block::new(), curvature: Block::new() },
-            sum: ExactSum::new(),
-        };
-        let work = |state: &mut State<'_, T>, task: usize| {
-            for block in task * BLOCKS_PER_TASK..blocks.min((task + 1) * BLOCKS_PER_TASK) {
-                let start = block * BLOCK;
-                // SAFETY: the caller's, and no other task has this block.
-                unsafe { self.block(isa, loss, state, start, BLOCK.min(len - start)) };
+        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+            let mut state = State {
+                operands: std::array::from_fn(|i| self.operands.get(i).map(source)),
+                weights: std::array::from_fn(|i| self.weights.get(i).map(source)),
+                grad_output: self.grad_output.map(source),
+                jets: Jets { value: Block::new(), slope: Block::new(), curvature: Block::new() },
+            };
+            let mut found = Found { sum: ExactSum::new(), outside: None };
+            while let Some(task) = next() {
+                for block in task * BLOCKS_PER_TASK..blocks.min((task + 1) * BLOCKS_PER_TASK) {
+                    let start = block * BLOCK;
+                    // SAFETY: the caller's, and no other task has this block.
+                    unsafe { self.block(isa, loss, &mut state, &mut found, start, BLOCK.min(len - start)) };
+                }
             }
             storage::fence();
+            found
         };
-        let merge = |state: &mut State<'_, T>, other: State<'_, T>| state.sum.merge(&other.sum);
-        Ok(threads::fold(blocks.div_ceil(BLOCKS_PER_TASK), len >= SPREAD_FROM, stop, new, work, merge)?.sum)
+        let found = threads::share(blocks.div_ceil(BLOCKS_PER_TASK), len >= SPREAD_FROM, stop, work, Found::merge)?;
+        match found.outside {
+            Some((index, operand)) => Err(Failure::Domain { operand, index }),
+            None => Ok(found.sum),
+        }
     }
 
     /// # Safety
@@ -215,6 +238,7 @@ impl Call<'_> {
         isa: Isa,
         loss: &dyn Blocks<T>,
         state: &mut State<'_, T>,
+        found: &mut Found,
         start: usize,
         len: usize,
     ) {
@@ -223,6 +247,14 @@ impl Call<'_> {
             if let Some(source) = source {
                 // SAFETY: the caller's; results are written after the formula has been evaluated.
                 *operand = unsafe { source.block(isa, start, len) };
+            }
+        }
+        for (i, &domain) in loss.domain().unwrap_or_default().iter().enumerate() {
+            if let Some((low, high)) = domain
+                && !block::is_within(isa, operands[i], T::of(low), T::of(high))
+            {
+                // SAFETY: the caller's.
+                unsafe { self.find_outside(isa, &mut state.weights, found, (start, len), (i, operands[i], low, high)) };
             }
         }
         loss.evaluate(isa, self.want, &operands, &mut state.jets);
@@ -255,7 +287,7 @@ impl Call<'_> {
             block::multiply(isa, slope, unsafe { source.block(isa, start, len) });
         }
         if self.sum {
-            block::add(isa, &mut state.sum, value);
+            block::add(isa, &mut found.sum, value);
         }
         for (output, values) in [(self.value, value), (self.slope, slope), (self.curvature, curvature)] {
             if let Some(output) = output {
@@ -264,6 +296,32 @@ impl Call<'_> {
                 unsafe { self.layout.put(isa, output, start, values, stream) };
             }
         }
+    }
+}
+
+impl Call<'_> {
+    /// Notes the first element of a block that is outside its domain and counts.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    #[cold]
+    unsafe fn find_outside<T: Number>(
+        &self,
+        isa: Isa,
+        weights: &mut [Option<Source<'_, T>>],
+        found: &mut Found,
+        (start, len): (usize, usize),
+        (operand, values, low, high): (usize, &[T], f64, f64),
+    ) {
+        let outside = |&i: &usize| values[i] < T::of(low) || values[i] > T::of(high);
+        let mut suspects: Vec<usize> = (0..len).filter(outside).collect();
+        for source in weights.iter_mut().flatten() {
+            // SAFETY: the caller's.
+            let weights = unsafe { source.block(isa, start, len) };
+            suspects.retain(|&i| weights[i] != T::ZERO);
+        }
+        let first = suspects.first().map(|i| (start + i, operand));
+        found.outside = found.outside.into_iter().chain(first).min();
     }
 }
 
@@ -286,6 +344,10 @@ pub unsafe fn total_weight<T: Number>(
         fn evaluate(&self, _: Isa, _: Want, operands: &[&[T]], jets: &mut Jets<T>) {
             // SAFETY: all of the slice is filled.
             unsafe { jets.value.filled(operands[0].len(), |value| value.fill(T::ONE)) };
+        }
+
+        fn domain(&self) -> Option<&'static [Option<(f64, f64)>]> {
+            None
         }
     }
     let call = Call {

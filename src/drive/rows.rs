@@ -266,8 +266,39 @@ struct State<T> {
     sample_weights: Block<T>,
     grad_outputs: Block<T>,
     values: Block<T>,
+}
+
+/// What a thread finds.
+struct Found {
     sum: ExactSum,
-    failure: Option<Failure>,
+    /// The first row whose label is not a class, and the label.
+    misfit: Option<Misfit>,
+}
+
+type Misfit = (usize, Result<i128, f64>);
+
+impl Found {
+    const NOTHING: Self = Self { sum: ExactSum::new(), misfit: None };
+
+    fn note(&mut self, misfit: Option<Misfit>) {
+        if let Some((row, _)) = misfit
+            && self.misfit.is_none_or(|(first, _)| row < first)
+        {
+            self.misfit = misfit;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.sum.merge(&other.sum);
+        self.note(other.misfit);
+    }
+
+    fn sum(self) -> Result<ExactSum, Failure> {
+        match self.misfit {
+            Some((row, label)) => Err(Failure::Label { row, label }),
+            None => Ok(self.sum),
+        }
+    }
 }
 
 impl<T: Number> State<T> {
@@ -280,8 +311,6 @@ impl<T: Number> State<T> {
             sample_weights: Block::new(),
             grad_outputs: Block::new(),
             values: Block::new(),
-            sum: ExactSum::new(),
-            failure: None,
         };
         // What classes have where the call says nothing of it.
         let len = classes.next_multiple_of(GRAIN);
@@ -291,19 +320,6 @@ impl<T: Number> State<T> {
             state.weights.filled(len, |room| room.fill(T::ONE));
         }
         state
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.sum.merge(&other.sum);
-        self.fail(other.failure);
-    }
-
-    /// Keeps the failure of the first row.
-    fn fail(&mut self, failure: Option<Failure>) {
-        let row = |failure| if let Some(Failure::Label { row, .. }) = failure { row } else { usize::MAX };
-        if row(failure) < row(self.failure) {
-            self.failure = failure;
-        }
     }
 }
 
@@ -326,38 +342,40 @@ impl Call<'_> {
     pub unsafe fn total_weight<T: Number>(&self, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let samples = self.layout.len();
-        let work = |state: &mut State<T>, task: usize| {
-            let start = task * BLOCK;
-            let len = BLOCK.min(samples - start);
-            // SAFETY: the caller's; every element of `values` is written.
-            unsafe {
-                let weights = match self.sample_weight {
-                    Some(operand) => Some(self.layout.fetch(isa, operand, start, len, &mut state.sample_weights)),
-                    None => None,
-                };
-                let mut failure = None;
-                let values = state.values.filled(len, |values| {
-                    for (i, value) in values.iter_mut().enumerate() {
-                        let weight = weights.map_or(T::ONE, |weights| weights[i]);
-                        *value = match self.sample(start + i) {
-                            Ok(Sample::Class(Some(label))) => weight * self.class_weight(isa, label),
-                            Ok(Sample::Class(None)) => weight,
-                            Ok(Sample::Ignored) => T::ZERO,
-                            Err(error) => {
-                                failure = failure.or(Some(error));
-                                T::ZERO
-                            }
-                        };
-                    }
-                });
-                block::add(isa, &mut state.sum, values);
-                state.fail(failure);
+        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+            let mut found = Found::NOTHING;
+            let (mut weights, mut values) = (Block::<T>::new(), Block::<T>::new());
+            while let Some(task) = next() {
+                let start = task * BLOCK;
+                let len = BLOCK.min(samples - start);
+                let mut misfit = None;
+                // SAFETY: the caller's; every element of `values` is written.
+                unsafe {
+                    let weights = match self.sample_weight {
+                        Some(operand) => Some(self.layout.fetch(isa, operand, start, len, &mut weights)),
+                        None => None,
+                    };
+                    let values = values.filled(len, |values| {
+                        for (i, value) in values.iter_mut().enumerate() {
+                            let weight = weights.map_or(T::ONE, |weights| weights[i]);
+                            *value = match self.sample(start + i) {
+                                Ok(Sample::Class(Some(label))) => weight * self.class_weight(isa, label),
+                                Ok(Sample::Class(None)) => weight,
+                                Ok(Sample::Ignored) => T::ZERO,
+                                Err(label) => {
+                                    misfit = misfit.or(Some((start + i, label)));
+                                    T::ZERO
+                                }
+                            };
+                        }
+                    });
+                    block::add(isa, &mut found.sum, values);
+                }
+                found.note(misfit);
             }
+            found
         };
-        let merge = |state: &mut State<T>, other: State<T>| state.merge(&other);
-        let state =
-            threads::fold(samples.div_ceil(BLOCK), samples >= SPREAD_FROM, stop, || State::new(0), work, merge)?;
-        state.failure.map_or(Ok(state.sum), Err)
+        threads::share(samples.div_ceil(BLOCK), samples >= SPREAD_FROM, stop, work, Found::merge)?.sum()
     }
 
     /// Runs the call; the exact sum of the weighted losses, if it is wanted.
@@ -372,17 +390,19 @@ impl Call<'_> {
         let isa = Isa::active();
         let samples = self.layout.len();
         let rows = (ELEMENTS_PER_TASK / self.classes).clamp(1, BLOCK);
-        let work = |state: &mut State<T>, task: usize| {
-            let start = task * rows;
-            // SAFETY: the caller's, and no other task has these rows.
-            unsafe { self.rows(isa, loss, state, start, rows.min(samples - start)) };
+        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+            let mut found = Found::NOTHING;
+            let mut state = State::new(self.classes.min(BLOCK));
+            while let Some(task) = next() {
+                let start = task * rows;
+                // SAFETY: the caller's, and no other task has these rows.
+                unsafe { self.rows(isa, loss, &mut state, &mut found, start, rows.min(samples - start)) };
+            }
             storage::fence();
+            found
         };
         let spread = samples * self.classes >= SPREAD_FROM;
-        let new = || State::new(self.classes.min(BLOCK));
-        let merge = |state: &mut State<T>, other: State<T>| state.merge(&other);
-        let state = threads::fold(samples.div_ceil(rows), spread, stop, new, work, merge)?;
-        state.failure.map_or(Ok(state.sum), Err)
+        threads::share(samples.div_ceil(rows), spread, stop, work, Found::merge)?.sum()
     }
 
     /// What the target says of a sample.
@@ -390,13 +410,13 @@ impl Call<'_> {
     /// # Safety
     /// The labels must be readable.
     #[inline]
-    unsafe fn sample(&self, row: usize) -> Result<Sample, Failure> {
+    unsafe fn sample(&self, row: usize) -> Result<Sample, Result<i128, f64>> {
         let Target::Labels(labels) = self.target else { return Ok(Sample::Class(None)) };
         // SAFETY: the caller's.
         match unsafe { self.layout.at(labels, row).label(0) } {
             Ok(label) if Some(label) == self.ignore_index => Ok(Sample::Ignored),
             Ok(label) if (0..self.classes as i128).contains(&label) => Ok(Sample::Class(Some(label as usize))),
-            label => Err(Failure::Label { row, label }),
+            label => Err(label),
         }
     }
 
@@ -414,9 +434,17 @@ impl Call<'_> {
 
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn rows<T: Number>(&self, isa: Isa, loss: &dyn Blocks<T>, state: &mut State<T>, start: usize, len: usize) {
-        let mut failure = None;
-        let State { scores, probabilities, weights, results, sample_weights, grad_outputs, values, sum, .. } = state;
+    unsafe fn rows<T: Number>(
+        &self,
+        isa: Isa,
+        loss: &dyn Blocks<T>,
+        state: &mut State<T>,
+        found: &mut Found,
+        start: usize,
+        len: usize,
+    ) {
+        let mut misfit = None;
+        let State { scores, probabilities, weights, results, sample_weights, grad_outputs, values } = state;
         // SAFETY: the caller's for all that is read and written; every element of `values` is written.
         unsafe {
             let sample_weights = match self.sample_weight {
@@ -431,8 +459,8 @@ impl Call<'_> {
                 for (i, value) in values.iter_mut().enumerate() {
                     let row = start + i;
                     let weight = sample_weights.map_or(T::ONE, |weights| weights[i]);
-                    let sample = self.sample(row).unwrap_or_else(|error| {
-                        failure = failure.or(Some(error));
+                    let sample = self.sample(row).unwrap_or_else(|label| {
+                        misfit = misfit.or(Some((row, label)));
                         Sample::Ignored
                     });
                     let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
@@ -441,13 +469,13 @@ impl Call<'_> {
                 }
             });
             if self.sum {
-                block::add(isa, sum, values);
+                block::add(isa, &mut found.sum, values);
             }
             if let Some(output) = self.value {
                 self.layout.put(isa, output, start, values, false);
             }
         }
-        state.fail(failure);
+        found.note(misfit);
     }
 
     /// Computes a row: returns its weighted loss, writes its derivatives.
