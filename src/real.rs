@@ -4,11 +4,19 @@
 //! branch-free and built from IEEE operations and explicit `mul_add`, which Rust neither reassociates nor contracts, so a
 //! formula has one meaning, to the bit, on every machine.
 
+mod exponential;
+mod format;
+mod logarithm;
+mod logistic;
+mod pair;
+
+use format::Format;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A floating-point type that losses are computed in.
 pub trait Real:
-    Copy
+    Format
+    + Copy
     + Default
     + PartialOrd
     + std::fmt::Debug
@@ -48,6 +56,65 @@ pub trait Real:
     fn clamp(self, low: Self, high: Self) -> Self;
     /// 1 where the condition holds, else 0.
     fn one_if(condition: bool) -> Self;
+    /// |self| with the sign of `sign`.
+    fn copysign(self, sign: Self) -> Self;
+    /// 1, −1 or, of a zero or a NaN, itself.
+    #[inline(always)]
+    fn sign(self) -> Self {
+        let unit = Self::ONE.copysign(self);
+        if self.abs() > Self::ZERO { unit } else { self }
+    }
+    /// Whether this is a NaN.
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self != self
+    }
+
+    /// e^self
+    #[inline(always)]
+    fn exp(self) -> Self {
+        exponential::exp(self)
+    }
+    /// e^self − 1
+    #[inline(always)]
+    fn exp_m1(self) -> Self {
+        exponential::exp_m1(self)
+    }
+    /// The natural logarithm.
+    #[inline(always)]
+    fn ln(self) -> Self {
+        logarithm::ln(self)
+    }
+    /// ln(1 + self)
+    #[inline(always)]
+    fn ln_1p(self) -> Self {
+        logarithm::ln_1p(self)
+    }
+    /// The logistic function, 1/(1 + e^−self).
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        logistic::softplus_and_sigmoid(self).1
+    }
+    /// ln(1 + e^self)
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        logistic::softplus_and_sigmoid(self).0
+    }
+    /// ln of the sigmoid, −ln(1 + e^−self).
+    #[inline(always)]
+    fn log_sigmoid(self) -> Self {
+        -(-self).softplus()
+    }
+    /// `(self.softplus(), self.sigmoid())`, from one exponential and one division.
+    #[inline(always)]
+    fn softplus_and_sigmoid(self) -> (Self, Self) {
+        logistic::softplus_and_sigmoid(self)
+    }
+    /// The hyperbolic tangent.
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        logistic::tanh(self)
+    }
 }
 
 macro_rules! implement {
@@ -95,9 +162,20 @@ macro_rules! implement {
             fn one_if(condition: bool) -> Self {
                 if condition { 1.0 } else { 0.0 }
             }
+            #[inline(always)]
+            fn copysign(self, sign: Self) -> Self {
+                $t::copysign(self, sign)
+            }
         }
     };
 }
 
 implement!(f32);
 implement!(f64);
+
+/// Horner's rule, from the lowest coefficient up.
+#[inline(always)]
+fn polynomial<T: Real>(x: T, coefficients: &[T]) -> T {
+    let (&last, rest) = coefficients.split_last().expect("a polynomial has a coefficient");
+    rest.iter().rfold(last, |sum, &c| sum.mul_add(x, c))
+}
