@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, dataclass_transform
+from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,15 +119,18 @@ class Loss:
     _arrays: ClassVar[tuple[Any, Any]]
 
 
+LossType = TypeVar("LossType", bound=Loss)
+
+
 def _restore(cls: type[Loss], options: dict[str, Any]) -> Loss:
     return cls(**options)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
-def loss[C: type[Loss]](function_name: str) -> Callable[[C], C]:
+def loss(function_name: str) -> Callable[[type[LossType]], type[LossType]]:
     """Register a class as the loss of a functional name, its annotated attributes as its options."""
 
-    def register(cls: C) -> C:
+    def register(cls: type[LossType]) -> type[LossType]:
         cls.function_name = function_name
         cls = dataclass(frozen=True, kw_only=True, repr=False, eq=False)(cls)
         _REGISTRY[function_name] = cls
@@ -186,3 +189,65 @@ def function(cls: type[Loss]) -> Callable[..., Any]:
             setattr(value, verb.__name__, verb)
     value.__name__ = value.__qualname__ = name
     return value
+
+
+def signature(verb: Callable[..., Any], defaults: dict[str, Any]) -> inspect.Signature:
+    """Return a verb's signature with the options of its loss: arrays first, then options by keyword only."""
+    given = inspect.signature(verb).parameters
+    keyword = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()]
+    parameters = []
+    for name, parameter in given.items():
+        if name == "weight" and name not in defaults:
+            continue
+        if name == "reduction":
+            parameters += [option for option in keyword if option.name != "weight"]
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            parameters.append(parameter)
+    return inspect.Signature(parameters)
+
+
+_SAMPLE_WEIGHT = """\
+sample_weight : array_like, optional
+    Weights that are broadcast to the losses of the samples; ``'mean'`` is then ``sum(w * loss) / sum(w)``. A weight of
+    zero leaves a sample out, whatever it holds.
+"""
+
+_GIVES = {
+    "value": (
+        "",
+        "out : ndarray, optional\n    Where the losses go, with ``reduction='none'``.\n",
+        "float or ndarray\n    The loss, in double precision; with ``reduction='none'`` the losses, in the input's dtype.\n",
+    ),
+    "value_and_grad": (
+        "The value and the gradient with respect to the input, in one pass.\n\n",
+        "out : ndarray, optional\n    Where the gradient goes; it may be `input` itself.\n",
+        "value : float or ndarray\n    The loss, or the losses with ``reduction='none'``.\n"
+        "gradient : ndarray\n    Of the input's shape and dtype.\n",
+    ),
+    "grad_and_hess": (
+        "The gradient and the diagonal of the Hessian with respect to the input.\n\n",
+        "out : tuple of ndarray, optional\n    Where the two go.\n",
+        "gradient, hessian : ndarray\n    Of the input's shape and dtype. Boosting wants them unreduced: ``reduction='sum'``.\n",
+    ),
+    "backward": (
+        "The vector-Jacobian product: the gradient times `grad_output`, the gradient with respect to the loss.\n\n",
+        "out : ndarray, optional\n    Where the gradient goes; it may be `input` itself.\n",
+        "gradient : ndarray\n    Of the input's shape and dtype.\n",
+    ),
+}
+
+
+def documentation(cls: type[Loss], verb: str) -> str:
+    """Return a verb's docstring: that of its class, with what calls take, return and raise."""
+    text = inspect.cleandoc(cls.__doc__ or "")
+    before, _, rest = text.partition("Parameters\n----------\n")
+    options, section, after = rest.partition("\n\n")
+    summary, _, body = before.partition("\n\n")
+    leads, out, returns = _GIVES[verb]
+    grad_output = "grad_output : array_like\n    The gradient with respect to the loss.\n" if verb == "backward" else ""
+    return (
+        f"{summary}\n\n{leads}{body}Parameters\n----------\n{grad_output}{cls.arguments}{options}\n{_SAMPLE_WEIGHT}{out}\n"
+        f"Returns\n-------\n{returns}\n"
+        "Raises\n------\nValueError\n    If shapes, labels or options do not fit; the message says what and where.\n"
+        f"TypeError\n    If an argument is not an array of numbers, or is masked.{section}{after}"
+    )
