@@ -8,3 +8,16 @@ pub mod real;
 pub mod storage;
 pub mod sum;
 pub mod threads;
+
+#[cfg(feature = "python")]
+mod python;
+
+/// The extension module.
+#[cfg(feature = "python")]
+#[pyo3::pymodule(gil_used = false)]
+mod _lossrs {
+    #[pymodule_init]
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        crate::python::register(module)
+    }
+}

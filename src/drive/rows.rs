@@ -60,6 +60,24 @@ pub trait Blocks<T>: Send + Sync {
 /// A rowwise loss, its formula and type of numbers behind a pointer.
 pub trait Loss: Blocks<f32> + Blocks<f64> {}
 
+/// A number in which a [`Loss`] can be evaluated.
+pub trait Kind: Number {
+    /// The loss, for this type of numbers.
+    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self>;
+}
+
+impl Kind for f32 {
+    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
+        loss
+    }
+}
+
+impl Kind for f64 {
+    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
+        loss
+    }
+}
+
 /// A formula as a [`Loss`].
 pub struct Formula<L, const K: usize>(pub L);
 
