@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import lossrs.functional as F
 import numpy as np
 import pytest
 import sklearn._loss.loss as sklearn_losses
+from lossrs import functional
 
 CALLED: set[str] = set()
 Array = np.ndarray
@@ -43,11 +43,13 @@ class Adapter:
     def loss(
         self, y_true: Array, raw_prediction: Array, sample_weight: Weight, loss_out: Array, n_threads: int = 1
     ) -> None:
+        """Write the losses."""
         loss_out[...] = self._call("__call__", y_true, raw_prediction, sample_weight)
 
     def gradient(
         self, y_true: Array, raw_prediction: Array, sample_weight: Weight, gradient_out: Array, n_threads: int = 1
     ) -> None:
+        """Write the gradient."""
         gradient_out[...] = self._call("value_and_grad", y_true, raw_prediction, sample_weight)[1]
 
     def loss_gradient(
@@ -59,6 +61,7 @@ class Adapter:
         gradient_out: Array,
         n_threads: int = 1,
     ) -> None:
+        """Write the losses and the gradient."""
         loss_out[...], gradient_out[...] = self._call("value_and_grad", y_true, raw_prediction, sample_weight)
 
     def gradient_hessian(
@@ -70,20 +73,27 @@ class Adapter:
         hessian_out: Array,
         n_threads: int = 1,
     ) -> None:
+        """Write the gradient and the curvature."""
         gradient_out[...], hessian_out[...] = self._call("grad_and_hess", y_true, raw_prediction, sample_weight)
 
 
 class CyHalfSquaredError(Adapter):
-    loss_function = F.mse_loss
+    """Half the squared error."""
+
+    loss_function = staticmethod(functional.mse_loss)
     scale = 0.5
 
 
 class CyAbsoluteError(Adapter):
-    loss_function = F.l1_loss
+    """The absolute error. Of its curvature, 1 to scikit-learn by convention, no test says anything."""
+
+    loss_function = staticmethod(functional.l1_loss)
 
 
 class CyHuberLoss(Adapter):
-    loss_function = F.huber_loss
+    """Huber's loss."""
+
+    loss_function = staticmethod(functional.huber_loss)
 
     def __init__(self, delta: float) -> None:
         self.delta = delta
@@ -91,11 +101,15 @@ class CyHuberLoss(Adapter):
 
 
 class CyHalfBinomialLoss(Adapter):
-    loss_function = F.binary_cross_entropy_with_logits
+    """The binary cross-entropy of logits."""
+
+    loss_function = staticmethod(functional.binary_cross_entropy_with_logits)
 
 
 class CyHalfMultinomialLoss(Adapter):
-    loss_function = F.cross_entropy
+    """The cross-entropy of logits; labels come as floats."""
+
+    loss_function = staticmethod(functional.cross_entropy)
 
     def gradient_proba(
         self,
@@ -106,7 +120,7 @@ class CyHalfMultinomialLoss(Adapter):
         proba_out: Array,
         n_threads: int = 1,
     ) -> None:
-        """The probabilities are the gradient without weights, plus one at the label."""
+        """Write the gradient and the probabilities, which are the gradient without weights, plus one at the label."""
         proba = self._call("value_and_grad", y_true, raw_prediction, None)[1]
         proba[np.arange(len(y_true)), y_true.astype(int)] += 1
         proba_out[...] = proba
@@ -126,11 +140,12 @@ for name, adapter in ADAPTERS.items():
 
 
 def composed_of_adapter(loss: Any) -> bool:
+    """Tell whether a loss of scikit-learn's, or a class of them, computes with one of ours."""
     return isinstance((loss() if inspect.isclass(loss) else loss).closs, Adapter)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps what has one of our losses as its parameter, or has no such parameter (then see `pytest_runtest_call`).
+    """Keep what has one of our losses as its parameter, or has no such parameter (then see `pytest_runtest_call`).
 
     What needs another device than the CPU has nothing to do with us.
     """
@@ -148,6 +163,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Count the test for the adapters that it calls; don't count it as passed if it calls none."""
     CALLED.clear()
     result = yield
     if not CALLED:
@@ -157,10 +173,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--adapter-report`."""
     parser.addoption(
         "--adapter-report", type=Path, required=True, help="where to write how many tests called each adapter"
     )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report."""
     session.config.getoption("--adapter-report").write_text(json.dumps(TESTS))

@@ -3,18 +3,18 @@
 import warnings
 from typing import Any
 
-import lossrs.functional as F
 import numpy as np
 import onnx
 import pytest
+from lossrs import functional
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
 
-LOSSES = {"SoftmaxCrossEntropyLoss": F.cross_entropy, "NegativeLogLikelihoodLoss": F.nll_loss}
+LOSSES = {"SoftmaxCrossEntropyLoss": functional.cross_entropy, "NegativeLogLikelihoodLoss": functional.nll_loss}
 
 
 def node_cases() -> dict[str, TestCase]:
-    """The cases that are one node of these; their `_expanded` twins are graphs of other nodes."""
+    """Return the cases that are one node of these; their `_expanded` twins are graphs of other nodes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other operators' cases, which are made in passing
         cases = load_model_tests(kind="node")
@@ -26,6 +26,7 @@ CASES = node_cases()
 
 @pytest.mark.parametrize("name", CASES)
 def test_node(name: str) -> None:
+    """The loss is the node's first output; the second, `log_prob`, follows from losses."""
     case = CASES[name]
     (node,) = case.model.graph.node
     options: dict[str, Any] = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
@@ -38,14 +39,16 @@ def test_node(name: str) -> None:
 
 
 def log_probabilities(scores: np.ndarray) -> np.ndarray:
-    """ONNX's second output, which we do not offer: it is our loss of each class, negated."""
+    """Return ONNX's second output, which we do not offer: our loss of each class, negated."""
     shape = scores.shape[:1] + scores.shape[2:]
     return -np.stack(
-        [F.cross_entropy(scores, np.full(shape, label), reduction="none") for label in range(scores.shape[1])], axis=1
+        [functional.cross_entropy(scores, np.full(shape, label), reduction="none") for label in range(scores.shape[1])],
+        axis=1,
     )
 
 
 def test_cases_of_both() -> None:
+    """None has been lost."""
     operators = [case.model.graph.node[0].op_type for case in CASES.values()]
     assert {operator: operators.count(operator) for operator in LOSSES} == {
         "SoftmaxCrossEntropyLoss": 34,

@@ -12,6 +12,7 @@ FEWEST = 48
 
 
 def test_losses(tmp_path: Path) -> None:
+    """All of scikit-learn's tests that reach an adapter pass, and every adapter is reached."""
     report = tmp_path / "adapters.json"
     search_path = os.pathsep.join(filter(None, [str(FOLDER), os.environ.get("PYTHONPATH")]))
     # scikit-learn compares with its array API losses, and in float32, only if asked to.

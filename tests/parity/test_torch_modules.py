@@ -21,6 +21,7 @@ from .torch_calls import (
 
 
 def inputs(info: ModuleInfo, dtype: torch.dtype) -> list[ModuleInput]:
+    """Return torch's inputs of a module."""
     seed(info.name, dtype)
     return list(info.module_inputs_func(info, device="cpu", dtype=dtype, requires_grad=False, training=True))
 
@@ -58,5 +59,6 @@ def test_module(module_cls: type, case: ModuleInput, dtype: torch.dtype) -> None
 
 
 def test_every_shared_class_has_inputs() -> None:
+    """A class that both have is tried."""
     tried = {info.module_cls.__name__ for info in MODULES}
     assert tried == set(CLASSES) & set(TORCH_LOSS_CLASSES)

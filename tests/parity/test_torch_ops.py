@@ -1,15 +1,16 @@
 """torch's `op_db`: the samples on which torch tests its loss functions and their derivatives."""
 
+import lossrs
 import numpy as np
 import pytest
 import torch
 from torch.testing._internal.opinfo.core import OpInfo, SampleInput
 
-from .torch_calls import DTYPES, OPS, REDUCTIONS, TORCH_LOSSES, arguments, assert_parity, lossrs, our_function, seed
+from .torch_calls import DTYPES, OPS, REDUCTIONS, TORCH_LOSSES, arguments, assert_parity, our_function, seed
 
 
 def samples(op: OpInfo, dtype: torch.dtype) -> list[SampleInput]:
-    """`reference_inputs` are the `sample_inputs` and, for some, more."""
+    """Return an op's `reference_inputs`, which are the `sample_inputs` and, for some, more."""
     seed(op.full_name, dtype)
     return list(op.reference_inputs("cpu", dtype, requires_grad=False))
 
@@ -44,5 +45,6 @@ def test_layout(op: OpInfo, sample: SampleInput) -> None:
 
 
 def test_every_shared_function_has_samples() -> None:
+    """A function that both have is tried."""
     tried = {op.name.removeprefix("nn.functional.") for op in OPS}
     assert tried == set(lossrs.losses) & set(TORCH_LOSSES)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import lossrs.functional as F
 import torch
-import torch.nn.functional as T
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lossrs import functional
+from torch.nn import functional as torch_functional
 
 from .torch_calls import DTYPES, REDUCTIONS, assert_parity
 
@@ -28,7 +28,7 @@ class Call:
         self.generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
 
     def laid_out(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The same values in C order, in the order of shuffled axes, or at every other place of a larger buffer."""
+        """Return the same values in C order, in the order of shuffled axes, or spread over a larger buffer."""
         match self.draw(st.sampled_from(["C", "permuted", "spread"])):
             case "permuted":
                 order = self.draw(st.permutations(range(tensor.ndim)))
@@ -38,16 +38,20 @@ class Call:
         return tensor
 
     def uniform(self, shape: tuple[int, ...], low: float, high: float) -> torch.Tensor:
+        """Return numbers between `low` and `high`."""
         values = low + (high - low) * torch.rand(shape, generator=self.generator, dtype=torch.float64)
         return self.laid_out(values.to(self.dtype))
 
     def labels(self, shape: tuple[int, ...], classes: int) -> torch.Tensor:
+        """Return labels."""
         return self.laid_out(torch.randint(classes, shape, generator=self.generator))
 
     def maybe_weight(self, shape: tuple[int, ...], name: str = "weight") -> dict[str, torch.Tensor]:
+        """Return weights as an option, or no option."""
         return {name: self.uniform(shape, 0, 2)} if self.draw(st.booleans()) else {}
 
     def reduction(self) -> dict[str, str]:
+        """Return a reduction as an option."""
         return {"reduction": self.draw(st.sampled_from(REDUCTIONS))}
 
 
@@ -57,31 +61,34 @@ calls = st.composite(Call)()
 @EXAMPLES
 @given(call=calls, shape=shapes, name=st.sampled_from(REGRESSION), threshold=positive)
 def test_regression(call: Call, shape: tuple[int, ...], name: str, threshold: float) -> None:
-    options = {"huber_loss": {"delta": threshold}, "smooth_l1_loss": {"beta": threshold}}.get(name, {})
+    """Weights have the input's shape."""
+    options: dict[str, Any] = {"huber_loss": {"delta": threshold}, "smooth_l1_loss": {"beta": threshold}}.get(name, {})
     if name != "smooth_l1_loss":
         options |= call.maybe_weight(shape)
     input, target = call.uniform(shape, -4, 4), call.uniform(shape, -4, 4)
-    assert_parity(getattr(F, name), getattr(T, name), (input, target), options | call.reduction())
+    assert_parity(
+        getattr(functional, name), getattr(torch_functional, name), (input, target), options | call.reduction()
+    )
 
 
 @EXAMPLES
 @given(call=calls, shape=shapes, name=st.sampled_from(BINARY), hard=st.booleans())
 def test_binary(call: Call, shape: tuple[int, ...], name: str, hard: bool) -> None:
+    """Weights broadcast, from the last axes."""
     low, high = (-30, 30) if name.endswith("logits") else (0, 1)
     target = call.uniform(shape, 0, 1)
-    # Weights broadcast: against the last axes, or along an axis of length one.
     part = shape[call.draw(st.integers(0, len(shape))) :]
     options = call.maybe_weight(part)
     if name.endswith("logits"):
         options |= call.maybe_weight(shape[-1:], "pos_weight")
     args = call.uniform(shape, low, high), target.round() if hard else target
-    assert_parity(getattr(F, name), getattr(T, name), args, options | call.reduction())
+    assert_parity(getattr(functional, name), getattr(torch_functional, name), args, options | call.reduction())
 
 
 @EXAMPLES
 @given(call=calls, classes=st.integers(1, 7), places=st.none() | shapes.filter(bool), data=st.data())
 def test_labels(call: Call, classes: int, places: tuple[int, ...] | None, data: st.DataObject) -> None:
-    """`places`: the axes other than the class axis; None for a single row without a batch axis."""
+    """Of `places`, the axes other than that of classes; of a single row if there are none."""
     name = data.draw(st.sampled_from(LABELS))
     batch, rest = ((), ()) if places is None else (places[:1], places[1:])
     options: dict[str, Any] = call.maybe_weight((classes,))
@@ -91,7 +98,7 @@ def test_labels(call: Call, classes: int, places: tuple[int, ...] | None, data: 
     if name == "cross_entropy" and data.draw(st.booleans()):
         options["label_smoothing"] = data.draw(st.floats(0, 1))
     args = call.uniform((*batch, classes, *rest), -20, 0), target
-    assert_parity(getattr(F, name), getattr(T, name), args, options | call.reduction())
+    assert_parity(getattr(functional, name), getattr(torch_functional, name), args, options | call.reduction())
 
 
 @EXAMPLES
@@ -102,7 +109,8 @@ def test_labels(call: Call, classes: int, places: tuple[int, ...] | None, data: 
     smoothing=st.just(0.0) | st.floats(0, 1),
 )
 def test_probabilities(call: Call, classes: int, places: tuple[int, ...] | None, smoothing: float) -> None:
+    """Probabilities need not sum to one."""
     shape = (classes,) if places is None else (places[0], classes, *places[1:])
     args = call.uniform(shape, -20, 20), call.uniform(shape, 0, 1)
     options = {"label_smoothing": smoothing, **call.maybe_weight((classes,)), **call.reduction()}
-    assert_parity(F.cross_entropy, T.cross_entropy, args, options)
+    assert_parity(functional.cross_entropy, torch_functional.cross_entropy, args, options)
