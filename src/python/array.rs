@@ -65,11 +65,6 @@ impl<'py> Array<'py> {
         self.name
     }
 
-    /// The array itself.
-    pub fn object(&self) -> &Bound<'py, PyAny> {
-        &self.object
-    }
-
     /// The type of the elements.
     pub fn dtype(&self) -> Dtype {
         self.dtype
