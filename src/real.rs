@@ -69,6 +69,11 @@ pub trait Real:
     fn exp(self) -> Self {
         exponential::exp(self)
     }
+    /// e^self for self ≤ 0 (else nothing is promised), cheaper than `exp`.
+    #[inline(always)]
+    fn exp_nonpositive(self) -> Self {
+        exponential::exp_nonpositive(self)
+    }
     /// e^self − 1
     #[inline(always)]
     fn exp_m1(self) -> Self {
@@ -87,12 +92,12 @@ pub trait Real:
     /// The logistic function, 1/(1 + e^−self).
     #[inline(always)]
     fn sigmoid(self) -> Self {
-        logistic::softplus_and_sigmoid(self).1
+        logistic::sigmoid(self)
     }
     /// ln(1 + e^self)
     #[inline(always)]
     fn softplus(self) -> Self {
-        logistic::softplus_and_sigmoid(self).0
+        logistic::softplus(self)
     }
     /// ln of the sigmoid, −ln(1 + e^−self).
     #[inline(always)]
@@ -102,7 +107,7 @@ pub trait Real:
     /// `(self.softplus(), self.sigmoid())`, from one exponential and one division.
     #[inline(always)]
     fn softplus_and_sigmoid(self) -> (Self, Self) {
-        logistic::softplus_and_sigmoid(self)
+        (logistic::softplus(self), logistic::sigmoid(self))
     }
     /// The hyperbolic tangent.
     #[inline(always)]
@@ -167,9 +172,11 @@ macro_rules! implement {
 implement!(f32);
 implement!(f64);
 
-/// Horner's rule, from the lowest coefficient up.
+/// A polynomial, lowest coefficient first: Horner's rule in x² over pairs of terms, which halves its latency (Estrin).
 #[inline(always)]
 fn polynomial<T: Real>(x: T, coefficients: &[T]) -> T {
-    let (&last, rest) = coefficients.split_last().expect("a polynomial has a coefficient");
-    rest.iter().rfold(last, |sum, &c| sum.mul_add(x, c))
+    let square = x * x;
+    let mut pairs = coefficients.chunks(2).rev().map(|pair| if let [a, b] = *pair { b.mul_add(x, a) } else { pair[0] });
+    let last = pairs.next().unwrap_or(T::ZERO);
+    pairs.fold(last, |sum, pair| sum.mul_add(square, pair))
 }

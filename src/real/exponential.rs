@@ -10,26 +10,42 @@ use super::{Real, pair::Pair, polynomial};
 /// 3. Scale by 2^n in two factors, so that n may reach past either end of the format; a subnormal result is rounded once.
 #[inline(always)]
 pub(super) fn exp<T: Real>(x: T) -> T {
-    let (r, rounded) = reduce(x, T::EXP_RANGE);
+    let (r, rounded) = reduce(x.clamp(T::EXP_RANGE.0, T::EXP_RANGE.1), T::ROUND);
     let r = r.value();
     let (left, right) = T::powers_of_two(rounded);
     polynomial(r, T::EXP).mul_add(r, T::ONE).mul_add(r, T::ONE) * left * right
 }
 
-/// e^x as a pair, within 0.2 ULP, for x ≤ 0.
+/// e^x for x ≤ 0, within 1 ULP: cheaper, as it can't overflow.
 #[inline(always)]
-pub(super) fn exp_pair<T: Real>(x: T) -> Pair<T> {
-    let (r, rounded) = reduce(x, T::EXP_RANGE);
+pub(super) fn exp_nonpositive<T: Real>(x: T) -> T {
+    let x = if x < T::EXP_RANGE.0 { T::EXP_RANGE.0 } else { x };
+    let (r, rounded) = reduce(x, T::ROUND_RAISED);
+    let r = r.value();
+    polynomial(r, T::EXP).mul_add(r, T::ONE).mul_add(r, T::ONE) * T::power_of_two(rounded) * T::LOWER
+}
+
+/// e^x for x ≤ 0, as a pair.
+#[inline(always)]
+pub(super) fn exp_nonpositive_pair<T: Real>(x: T) -> Pair<T> {
+    let x = if x < T::EXP_RANGE.0 { T::EXP_RANGE.0 } else { x };
+    let (r, rounded) = reduce(x, T::ROUND_RAISED);
+    exp_reduced(r).scale(T::power_of_two(rounded)).scale(T::LOWER)
+}
+
+/// e^x as a pair, within 0.2 ULP.
+#[inline(always)]
+fn exp_pair<T: Real>(x: T) -> Pair<T> {
+    let (r, rounded) = reduce(x.clamp(T::EXP_RANGE.0, T::EXP_RANGE.1), T::ROUND);
     let (left, right) = T::powers_of_two(rounded);
     exp_reduced(r).scale(left).scale(right)
 }
 
-/// x = n·ln 2 + r as (r, n + ROUND), x being brought into `range` first. NaN stays.
+/// x = n·ln 2 + r as (r, n + round).
 #[inline(always)]
-fn reduce<T: Real>(x: T, (low, high): (T, T)) -> (Pair<T>, T) {
-    let x = x.clamp(low, high);
-    let rounded = x.mul_add(T::LOG2_E, T::ROUND);
-    let n = rounded - T::ROUND;
+fn reduce<T: Real>(x: T, round: T) -> (Pair<T>, T) {
+    let rounded = x.mul_add(T::LOG2_E, round);
+    let n = rounded - round;
     // The first product is exact: it cancels all but the last p bits.
     (Pair { high: (-n).mul_add(T::LN_2.0, x), low: -n * T::LN_2.1 }, rounded)
 }
@@ -56,5 +72,6 @@ pub(super) fn exp_m1<T: Real>(x: T) -> T {
 /// e^x − 1 as a pair, for x ≤ 0.
 #[inline(always)]
 pub(super) fn exp_m1_pair<T: Real>(x: T) -> Pair<T> {
-    exp_pair(x).add(-T::ONE)
+    let y = exp_nonpositive_pair(x).add(-T::ONE);
+    Pair::ordered_sum(y.high, y.low)
 }

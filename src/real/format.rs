@@ -7,6 +7,10 @@
 pub trait Format: Sized + 'static {
     /// 3·2^(p−2) + 2·bias. Adding it to a small number rounds that to a whole n, and leaves n + 2·bias in the low bits.
     const ROUND: Self;
+    /// 3·2^(p−2) + bias + `RAISE`, which leaves n + bias + `RAISE`.
+    const ROUND_RAISED: Self;
+    /// 2^−`RAISE`, half the format's range: room for a result below it.
+    const LOWER: Self;
     /// log₂ e
     const LOG2_E: Self;
     /// ln 2, and what its rounding left out.
@@ -15,11 +19,15 @@ pub trait Format: Sized + 'static {
     const EXP_RANGE: (Self, Self);
     /// q in e^r = 1 + r + r²·q(r), |r| ≤ ½ ln 2.
     const EXP: &'static [Self];
-    /// u in ln(1 + f) = f + f²·u(f), √½ ≤ 1 + f ≤ √2.
+    /// w in ln((1 + s)/(1 − s)) = 2s + s³·w(s²), √½ ≤ (1 + s)/(1 − s) ≤ √2.
     const LN: &'static [Self];
+    /// w in 2·artanh(s/2) = s + s³·w(s²), 0 ≤ s ≤ ⅔.
+    const ARTANH: &'static [Self];
 
     /// 2^⌊n/2⌋ and 2^⌈n/2⌉, for `rounded` = n + `ROUND`: their product may lie outside the format.
     fn powers_of_two(rounded: Self) -> (Self, Self);
+    /// 2^(n + `RAISE`), for `rounded` = n + `ROUND_RAISED`.
+    fn power_of_two(rounded: Self) -> Self;
     /// (m, e, 2^(1−e)) with self = m·2^e and √½ ≤ m < √2, for a positive normal number.
     fn split(self) -> (Self, Self, Self);
     /// (self·2^p, p) where self is subnormal or zero, else (self, 0).
@@ -27,15 +35,19 @@ pub trait Format: Sized + 'static {
 }
 
 macro_rules! implement {
-    ($float:ident: $bits:ident, ln_2_low: $ln_2_low:expr, exp_range: $exp_range:expr, exp: $exp:expr, ln: $ln:expr) => {
+    ($float:ident: $bits:ident, ln_2_low: $ln_2_low:expr, exp_range: $exp_range:expr, exp: $exp:expr, ln: $ln:expr,
+     artanh: $artanh:expr) => {
         impl Format for $float {
             const ROUND: Self =
                 (((3 as $bits) << (Self::MANTISSA_DIGITS - 2)) + 2 * (Self::MAX_EXP as $bits - 1)) as $float;
+            const ROUND_RAISED: Self = (((3 as $bits) << (Self::MANTISSA_DIGITS - 2)) + (Self::MAX_EXP as $bits - 1) + (Self::MAX_EXP as $bits / 2)) as $float;
+            const LOWER: Self = Self::from_bits(((Self::MAX_EXP as $bits / 2) - 1) << (Self::MANTISSA_DIGITS - 1));
             const LOG2_E: Self = std::$float::consts::LOG2_E;
             const LN_2: (Self, Self) = (std::$float::consts::LN_2, $ln_2_low);
             const EXP_RANGE: (Self, Self) = $exp_range;
             const EXP: &'static [Self] = &$exp;
             const LN: &'static [Self] = &$ln;
+            const ARTANH: &'static [Self] = &$artanh;
 
             #[inline(always)]
             fn powers_of_two(rounded: Self) -> (Self, Self) {
@@ -44,6 +56,11 @@ macro_rules! implement {
                 let floor = whole >> 1;
                 let ceiling = whole.wrapping_sub(floor);
                 (Self::from_bits(floor << SHIFT), Self::from_bits(ceiling << SHIFT))
+            }
+
+            #[inline(always)]
+            fn power_of_two(rounded: Self) -> Self {
+                Self::from_bits(rounded.to_bits() << (Self::MANTISSA_DIGITS - 1))
             }
 
             #[inline(always)]
@@ -77,9 +94,8 @@ implement! {
     ln_2_low: -1.904_654_2e-9,
     exp_range: (-104.0, 89.0),
     exp: [0.5, 0.16666666, 0.041666478, 0.008333567, 0.001393369, 0.00019743292],
-    ln: [
-        -0.5, 0.3333331, -0.25, 0.20002227, -0.1666852, 0.14218114, -0.12396624, 0.11888892, -0.117244676, 0.06802376,
-    ]
+    ln: [0.66666776, 0.39977583, 0.29870844],
+    artanh: [0.08333334, 0.012499672, 0.0022355542, 0.00041885505, 0.00011835599]
 }
 
 implement! {
@@ -92,9 +108,8 @@ implement! {
         2.5109123454214843e-08, 2.0889432668404438e-09,
     ],
     ln: [
-        -0.5, 0.33333333333333504, -0.249999999999991, 0.1999999999993281, -0.16666666666864935, 0.1428571429511344,
-        -0.1249999998720368, 0.11111110456059847, -0.10000000105306577, 0.09090935027497206, -0.08333354246027508,
-        0.07691694724932689, -0.07141847364780542, 0.06675223058116435, -0.06271383922169899, 0.05818917621189673,
-        -0.05318386209413841, 0.05401671625826908, -0.06288497605755736, 0.05745236791598887, -0.0245912407791289,
-    ]
+        0.6666666666666734, 0.39999999999416613, 0.2857142874205726, 0.2222219859913776, 0.18183563321501056,
+        0.15314068591584146, 0.14795837814520912,
+    ],
+    artanh: [0.08333333333333288, 0.012500000000048696, 0.0022321428553146883, 0.000434027811705303, 8.877804822262862e-05, 1.878241308825981e-05, 4.059162094707458e-06, 9.2357032492398e-07, 1.5912726384438035e-07, 8.112792746095926e-08]
 }
