@@ -9,6 +9,7 @@ mod format;
 mod logarithm;
 mod logistic;
 mod pair;
+mod power;
 
 use format::Format;
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -88,6 +89,11 @@ pub trait Real:
     #[inline(always)]
     fn ln_1p(self) -> Self {
         logarithm::ln_1p(self)
+    }
+    /// self^y, as C's `pow` has it.
+    #[inline(always)]
+    fn pow(self, y: Self) -> Self {
+        power::pow(self, y)
     }
     /// The logistic function, 1/(1 + e^−self).
     #[inline(always)]

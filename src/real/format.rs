@@ -13,6 +13,10 @@ pub trait Format: Sized + 'static {
     const LOWER: Self;
     /// log₂ e
     const LOG2_E: Self;
+    /// 1/12, and what its rounding left out.
+    const TWELFTH: (Self, Self);
+    /// 2^(p−1): from here on every number is whole.
+    const WHOLE: Self;
     /// ln 2, and what its rounding left out.
     const LN_2: (Self, Self);
     /// Below the first, e^x rounds to zero; above the second, to infinity.
@@ -21,6 +25,8 @@ pub trait Format: Sized + 'static {
     const EXP: &'static [Self];
     /// w in ln((1 + s)/(1 − s)) = 2s + s³·w(s²), √½ ≤ (1 + s)/(1 − s) ≤ √2.
     const LN: &'static [Self];
+    /// w in 2·artanh(s/2) = s + s³(1/12 + s²·w(s²)), |s| ≤ 0.344, to 2p + 12 bits.
+    const LN_TAIL: &'static [Self];
     /// w in 2·artanh(s/2) = s + s³·w(s²), 0 ≤ s ≤ ⅔.
     const ARTANH: &'static [Self];
 
@@ -35,18 +41,23 @@ pub trait Format: Sized + 'static {
 }
 
 macro_rules! implement {
-    ($float:ident: $bits:ident, ln_2_low: $ln_2_low:expr, exp_range: $exp_range:expr, exp: $exp:expr, ln: $ln:expr,
-     artanh: $artanh:expr) => {
+    ($float:ident: $bits:ident, ln_2_low: $ln_2_low:expr, twelfth_low: $twelfth_low:expr, exp_range: $exp_range:expr, exp: $exp:expr, ln: $ln:expr,
+     ln_tail: $ln_tail:expr, artanh: $artanh:expr) => {
         impl Format for $float {
             const ROUND: Self =
                 (((3 as $bits) << (Self::MANTISSA_DIGITS - 2)) + 2 * (Self::MAX_EXP as $bits - 1)) as $float;
-            const ROUND_RAISED: Self = (((3 as $bits) << (Self::MANTISSA_DIGITS - 2)) + (Self::MAX_EXP as $bits - 1) + (Self::MAX_EXP as $bits / 2)) as $float;
+            const ROUND_RAISED: Self = (((3 as $bits) << (Self::MANTISSA_DIGITS - 2))
+                + (Self::MAX_EXP as $bits - 1)
+                + (Self::MAX_EXP as $bits / 2)) as $float;
             const LOWER: Self = Self::from_bits(((Self::MAX_EXP as $bits / 2) - 1) << (Self::MANTISSA_DIGITS - 1));
             const LOG2_E: Self = std::$float::consts::LOG2_E;
             const LN_2: (Self, Self) = (std::$float::consts::LN_2, $ln_2_low);
+            const TWELFTH: (Self, Self) = (1.0 / 12.0, $twelfth_low);
+            const WHOLE: Self = 1.0 / Self::EPSILON;
             const EXP_RANGE: (Self, Self) = $exp_range;
             const EXP: &'static [Self] = &$exp;
             const LN: &'static [Self] = &$ln;
+            const LN_TAIL: &'static [Self] = &$ln_tail;
             const ARTANH: &'static [Self] = &$artanh;
 
             #[inline(always)]
@@ -92,15 +103,18 @@ macro_rules! implement {
 implement! {
     f32: u32,
     ln_2_low: -1.904_654_2e-9,
+    twelfth_low: -2.483527e-09,
     exp_range: (-104.0, 89.0),
     exp: [0.5, 0.16666666, 0.041666478, 0.008333567, 0.001393369, 0.00019743292],
     ln: [0.66666776, 0.39977583, 0.29870844],
+    ln_tail: [0.012500048, 0.002230242, 0.00045741032],
     artanh: [0.08333334, 0.012499672, 0.0022355542, 0.00041885505, 0.00011835599]
 }
 
 implement! {
     f64: u64,
     ln_2_low: 2.319_046_813_846_299_6e-17,
+    twelfth_low: 4.625929269271485e-18,
     exp_range: (-746.0, 710.0),
     exp: [
         0.5, 0.16666666666666677, 0.04166666666666661, 0.008333333333321468, 0.0013888888888923799,
@@ -111,5 +125,6 @@ implement! {
         0.6666666666666734, 0.39999999999416613, 0.2857142874205726, 0.2222219859913776, 0.18183563321501056,
         0.15314068591584146, 0.14795837814520912,
     ],
+    ln_tail: [0.012499999999999994, 0.0022321428571440483, 0.00043402777769134884, 8.877841231953122e-05, 1.8779978627507655e-05, 4.069904249044709e-06, 8.907945339527743e-07, 2.285279799075511e-07],
     artanh: [0.08333333333333288, 0.012500000000048696, 0.0022321428553146883, 0.000434027811705303, 8.877804822262862e-05, 1.878241308825981e-05, 4.059162094707458e-06, 9.2357032492398e-07, 1.5912726384438035e-07, 8.112792746095926e-08]
 }

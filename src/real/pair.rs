@@ -38,6 +38,14 @@ impl<T: Real> Pair<T> {
         Pair { high: self.high * by, low: self.low * by }
     }
 
+    /// The product, to nearly twice the precision.
+    #[inline(always)]
+    pub(super) fn times(self, other: Self) -> Self {
+        let product = Pair::product(self.high, other.high);
+        let cross = self.high.mul_add(other.low, self.low * other.high);
+        Pair { high: product.high, low: product.low + cross }
+    }
+
     /// self / divisor to nearly twice the precision, by one division and a step of Newton's.
     #[inline(always)]
     pub(super) fn divide(self, divisor: Self) -> Self {
