@@ -15,6 +15,10 @@ use format::Format;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A floating-point type that losses are computed in.
+///
+/// Each elementary function is within 1 ULP of the true value for every argument, subnormal ones and results included;
+/// `docs/accuracy.md` has the errors measured. Infinities, NaN and signed zeros are as in C's functions.
+#[allow(clippy::return_self_not_must_use, reason = "arithmetic, on every line of which the attribute would be noise")]
 pub trait Real:
     Format
     + Copy
@@ -60,10 +64,7 @@ pub trait Real:
     /// |self| with the sign of `sign`.
     fn copysign(self, sign: Self) -> Self;
     /// Whether this is a NaN.
-    #[inline(always)]
-    fn is_nan(self) -> bool {
-        self != self
-    }
+    fn is_nan(self) -> bool;
 
     /// e^self
     #[inline(always)]
@@ -171,12 +172,41 @@ macro_rules! implement {
             fn copysign(self, sign: Self) -> Self {
                 $t::copysign(self, sign)
             }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $t::is_nan(self)
+            }
         }
     };
 }
 
 implement!(f32);
 implement!(f64);
+
+macro_rules! elementary {
+    (one argument: $($unary:ident)*; two: $($binary:ident)*) => {
+        /// The elementary functions by name: those of one argument, then those of two.
+        pub const ELEMENTARY: (&[&str], &[&str]) = (&[$(stringify!($unary)),*], &[$(stringify!($binary)),*]);
+
+        /// An elementary function of each x (and y) into `out`, or `false` if there is none of that name.
+        #[inline(always)]
+        pub fn elementary<T: Real>(name: &str, x: &[T], y: Option<&[T]>, out: &mut [T]) -> bool {
+            match (name, y) {
+                $((stringify!($unary), None) => out.iter_mut().zip(x).for_each(|(out, x)| *out = T::$unary(*x)),)*
+                $((stringify!($binary), Some(y)) => {
+                    out.iter_mut().zip(x).zip(y).for_each(|((out, x), y)| *out = T::$binary(*x, *y));
+                })*
+                _ => return false,
+            }
+            true
+        }
+    };
+}
+
+elementary! {
+    one argument: exp exp_nonpositive exp_m1 ln ln_1p tanh sigmoid softplus log_sigmoid;
+    two: pow
+}
 
 /// A polynomial, lowest coefficient first: Horner's rule in x² over pairs of terms, which halves its latency (Estrin).
 #[inline(always)]

@@ -20,7 +20,7 @@ pub(super) fn exp<T: Real>(x: T) -> T {
 pub(super) fn exp_nonpositive<T: Real>(x: T) -> T {
     let x = if x < T::EXP_RANGE.0 { T::EXP_RANGE.0 } else { x };
     let (n, r, rounded) = reduce(x, T::ROUND_RAISED);
-    exp_reduced(n, r) * T::power_of_two(rounded) * T::LOWER
+    exp_reduced(n, r) * T::raised_power_of_two(rounded) * T::LOWER
 }
 
 /// e^x for x ≤ 0, as a pair.
@@ -28,7 +28,7 @@ pub(super) fn exp_nonpositive<T: Real>(x: T) -> T {
 pub(super) fn exp_nonpositive_pair<T: Real>(x: T) -> Pair<T> {
     let x = if x < T::EXP_RANGE.0 { T::EXP_RANGE.0 } else { x };
     let (n, r, rounded) = reduce(x, T::ROUND_RAISED);
-    exp_reduced_pair(n, Pair { high: r, low: T::ZERO }).scale(T::power_of_two(rounded)).scale(T::LOWER)
+    exp_reduced_pair(n, Pair { high: r, low: T::ZERO }).scale(T::raised_power_of_two(rounded)).scale(T::LOWER)
 }
 
 /// e^x as a pair.

@@ -16,8 +16,9 @@ pub(super) fn softplus<T: Real>(x: T) -> T {
     let two = T::of(2.0);
     let s = t.scale(two).divide(Pair::ordered_sum(two, t.high).nudge(t.low));
     let square = s.high * s.high;
-    let curve = (square * s.high).mul_add(polynomial(square, T::ARTANH), s.low);
-    Pair { high: s.high, low: curve }.add(if x < T::ZERO { T::ZERO } else { x }).value()
+    let curve = (square * s.high).mul_add(polynomial(square, T::LN_1P), s.low);
+    let y = Pair { high: s.high, low: curve }.add(T::ZERO.max(x)).value();
+    if x < T::INFINITY { y } else { x }
 }
 
 /// 1/(1 + e^−x), within 1 ULP for every x: with t = e^−|x|, 1/(1 + t) for x ≥ 0 and t/(1 + t) below.
