@@ -10,36 +10,57 @@ use super::{Real, pair::Pair, polynomial};
 /// 3. Scale by 2^n in two factors, so that n may reach past either end of the format; a subnormal result is rounded once.
 #[inline(always)]
 pub(super) fn exp<T: Real>(x: T) -> T {
-    let (r, rounded) = reduce(x, T::EXP_RANGE);
-    let r = r.value();
+    let (n, r, rounded) = reduce(x.clamp(T::EXP_RANGE.0, T::EXP_RANGE.1), T::ROUND);
     let (left, right) = T::powers_of_two(rounded);
-    polynomial(r, T::EXP).mul_add(r, T::ONE).mul_add(r, T::ONE) * left * right
+    exp_reduced(n, r) * left * right
 }
 
-/// e^x as a pair, within 0.2 ULP, for x ≤ 0.
+/// e^x for x ≤ 0, within 1 ULP: cheaper, as it can't overflow.
 #[inline(always)]
-pub(super) fn exp_pair<T: Real>(x: T) -> Pair<T> {
-    let (r, rounded) = reduce(x, T::EXP_RANGE);
+pub(super) fn exp_nonpositive<T: Real>(x: T) -> T {
+    let x = if x < T::EXP_RANGE.0 { T::EXP_RANGE.0 } else { x };
+    let (n, r, rounded) = reduce(x, T::ROUND_RAISED);
+    exp_reduced(n, r) * T::raised_power_of_two(rounded) * T::LOWER
+}
+
+/// e^x for x ≤ 0, as a pair.
+#[inline(always)]
+pub(super) fn exp_nonpositive_pair<T: Real>(x: T) -> Pair<T> {
+    let x = if x < T::EXP_RANGE.0 { T::EXP_RANGE.0 } else { x };
+    let (n, r, rounded) = reduce(x, T::ROUND_RAISED);
+    exp_reduced_pair(n, Pair { high: r, low: T::ZERO }).scale(T::raised_power_of_two(rounded)).scale(T::LOWER)
+}
+
+/// e^x as a pair.
+#[inline(always)]
+pub(super) fn exp_pair<T: Real>(x: Pair<T>) -> Pair<T> {
+    let (n, r, rounded) = reduce(x.high.clamp(T::EXP_RANGE.0, T::EXP_RANGE.1), T::ROUND);
     let (left, right) = T::powers_of_two(rounded);
-    exp_reduced(r).scale(left).scale(right)
+    exp_reduced_pair(n, Pair { high: r, low: x.low }).scale(left).scale(right)
 }
 
-/// x = n·ln 2 + r as (r, n + ROUND), x being brought into `range` first. NaN stays.
+/// (n, x − n·ln 2, n + round). The product is exact: subtracting it cancels all but the last p bits.
 #[inline(always)]
-fn reduce<T: Real>(x: T, (low, high): (T, T)) -> (Pair<T>, T) {
-    let x = x.clamp(low, high);
-    let rounded = x.mul_add(T::LOG2_E, T::ROUND);
-    let n = rounded - T::ROUND;
-    // The first product is exact: it cancels all but the last p bits.
-    (Pair { high: (-n).mul_add(T::LN_2.0, x), low: -n * T::LN_2.1 }, rounded)
+fn reduce<T: Real>(x: T, round: T) -> (T, T, T) {
+    let rounded = x.mul_add(T::LOG2_E, round);
+    let n = rounded - round;
+    (n, (-n).mul_add(T::LN_2.0, x), rounded)
 }
 
-/// e^r as a normal pair.
+/// e^(r − n·ln 2's low part), for a short r.
 #[inline(always)]
-fn exp_reduced<T: Real>(r: Pair<T>) -> Pair<T> {
+fn exp_reduced<T: Real>(n: T, r: T) -> T {
+    let r = (-n).mul_add(T::LN_2.1, r);
+    polynomial(r, T::EXP).mul_add(r, T::ONE).mul_add(r, T::ONE)
+}
+
+/// The same as a normal pair, within 0.2 ULP.
+#[inline(always)]
+fn exp_reduced_pair<T: Real>(n: T, r: Pair<T>) -> Pair<T> {
     let linear = Pair::ordered_sum(T::ONE, r.high);
-    let short = r.value();
-    let rest = (short * short).mul_add(polynomial(short, T::EXP), r.low);
+    let low = (-n).mul_add(T::LN_2.1, r.low);
+    let short = r.high + low;
+    let rest = (short * short).mul_add(polynomial(short, T::EXP), low);
     Pair::ordered_sum(linear.high, linear.low + rest)
 }
 
@@ -48,7 +69,7 @@ fn exp_reduced<T: Real>(r: Pair<T>) -> Pair<T> {
 /// e^x as a pair, so that what the subtraction cancels is still there. Where e^x overflows, it is the result.
 #[inline(always)]
 pub(super) fn exp_m1<T: Real>(x: T) -> T {
-    let exponential = exp_pair(x);
+    let exponential = exp_pair(Pair { high: x, low: T::ZERO });
     let y = exponential.add(-T::ONE).value().copysign(x);
     if exponential.high < T::INFINITY { y } else { exponential.high }
 }
@@ -56,5 +77,6 @@ pub(super) fn exp_m1<T: Real>(x: T) -> T {
 /// e^x − 1 as a pair, for x ≤ 0.
 #[inline(always)]
 pub(super) fn exp_m1_pair<T: Real>(x: T) -> Pair<T> {
-    exp_pair(x).add(-T::ONE)
+    let y = exp_nonpositive_pair(x).add(-T::ONE);
+    Pair::ordered_sum(y.high, y.low)
 }
