@@ -103,6 +103,9 @@ impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: b
         let Self { loss, operands, jets } = self;
         // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
         let len = operands[0].len().min(BLOCK) / GRAIN * GRAIN;
+        if len < GRAIN {
+            return;
+        }
         let part = |wanted: bool| if wanted { len } else { 0 };
         // SAFETY: `fill` writes every element of each slice.
         let (value, slope, curvature) = unsafe {

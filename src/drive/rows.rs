@@ -193,6 +193,9 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for D
     fn run(self) {
         let Self { loss, row, classes, label, scale, results } = self;
         let (len, classes) = classes.trimmed();
+        if len < GRAIN {
+            return;
+        }
         let slopes = loss.slopes(&row);
         // SAFETY: the loop writes every element of each slice.
         let (slope, curvature) =
