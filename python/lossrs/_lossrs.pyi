@@ -2,6 +2,20 @@ from typing import Any, final
 
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = [
+    "DomainError",
+    "ExactSum",
+    "LabelError",
+    "Loss",
+    "__version__",
+    "elementary",
+    "get_num_threads",
+    "instruction_set",
+    "loss_names",
+    "set_num_threads",
+    "use_instruction_set",
+]
+
 __version__: str
 
 class LabelError(ValueError):

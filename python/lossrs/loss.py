@@ -5,14 +5,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lossrs import _lossrs
 
-Reduction = Literal["none", "mean", "sum"]
+Reduction: TypeAlias = Literal["none", "mean", "sum"]
 Array = NDArray[Any]
 
 _REGISTRY: dict[str, type["Loss"]] = {}
@@ -253,7 +253,8 @@ _GIVES = {
     "value": (
         "",
         "out : ndarray, optional\n    Where the losses go, with ``reduction='none'``.\n",
-        "float or ndarray\n    The loss, in double precision; the losses, in the input's dtype, with\n    ``reduction='none'``.\n",
+        "float or ndarray\n    The loss, in double precision; with ``reduction='none'`` the losses, in the\n"
+        "    input's dtype.\n",
     ),
     "value_and_grad": (
         "The value and the gradient with respect to the input, in one pass.\n\n",
@@ -264,7 +265,8 @@ _GIVES = {
     "grad_and_hess": (
         "The gradient and the diagonal of the Hessian with respect to the input.\n\n",
         "out : tuple of ndarray, optional\n    Where the two go.\n",
-        "gradient, hessian : ndarray\n    Of the input's shape and dtype. Boosting wants them unscaled: ``reduction='sum'``.\n",
+        "gradient, hessian : ndarray\n    Of the input's shape and dtype. Boosting wants them unscaled:\n"
+        "    ``reduction='sum'``.\n",
     ),
     "backward": (
         "The vector-Jacobian product: the gradient times `grad_output`, the gradient with respect to the loss.\n\n",
