@@ -222,7 +222,7 @@ fn every_f32_is_within_one_ulp() {
 fn assorted<T: Real>(from_bits: impl Fn(u64) -> T) -> Vec<T> {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let near = [0.0, 1.0, -1.0, 0.5, 88.7, -87.3, -103.9, 709.7, -708.4, -745.1, f64::INFINITY, f64::NAN];
-    let near = near.into_iter().flat_map(|x| [T::of(x), T::of(-x), T::of(x * 1.0000001), T::of(x + 1e-9)]);
+    let near = near.into_iter().flat_map(|x| [T::of(x), T::of(-x), T::of(x * 1.000_000_1), T::of(x + 1e-9)]);
     let moderate: Vec<T> = (0..2000).map(|_| T::of(random.unit() * 80.0 - 40.0)).collect();
     near.chain(moderate).chain((0..6000).map(|_| from_bits(random.bits()))).collect()
 }
