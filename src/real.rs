@@ -63,6 +63,12 @@ pub trait Real:
     fn one_if(condition: bool) -> Self;
     /// |self| with the sign of `sign`.
     fn copysign(self, sign: Self) -> Self;
+    /// 1, −1 or, of a zero or a NaN, itself.
+    #[inline(always)]
+    fn sign(self) -> Self {
+        let unit = Self::ONE.copysign(self);
+        if self.abs() > Self::ZERO { unit } else { self }
+    }
     /// Whether this is a NaN.
     fn is_nan(self) -> bool;
 
