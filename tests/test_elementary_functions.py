@@ -1,7 +1,7 @@
 """The elementary functions against MPFR, and against NumPy's validation sets.
 
-``python tests/test_elementary_functions.py 400000`` prints the float64 table of ``docs/accuracy.md``, from that many inputs
-of each kind.
+``python tests/test_elementary_functions.py 400000`` prints the float64 table of ``docs/accuracy.md``, from that many
+inputs of each kind.
 """
 
 from __future__ import annotations
