@@ -77,7 +77,7 @@ pub trait Real:
     fn exp(self) -> Self {
         exponential::exp(self)
     }
-    /// e^self for self ≤ 0 (else nothing is promised), cheaper than `exp`.
+    /// e^self for self ≤ 0, where it gives the bits of `exp` in less time. For self > 0 it is unspecified.
     #[inline(always)]
     fn exp_nonpositive(self) -> Self {
         exponential::exp_nonpositive(self)
@@ -117,7 +117,7 @@ pub trait Real:
     fn log_sigmoid(self) -> Self {
         -(-self).softplus()
     }
-    /// `(self.softplus(), self.sigmoid())`, from one exponential and one division.
+    /// `(self.softplus(), self.sigmoid())`, from one exponential.
     #[inline(always)]
     fn softplus_and_sigmoid(self) -> (Self, Self) {
         (logistic::softplus(self), logistic::sigmoid(self))

@@ -24,7 +24,7 @@ pub trait Format: Sized + 'static {
     /// Below the first, e^x rounds to zero; above the second, to infinity.
     const EXP_RANGE: (Self, Self);
 
-    /// q in e^r − 1 = r + r²·q(r), for |r| ≤ ½ ln 2.
+    /// q in e^r − 1 = r + ½r² + r³·q(r), for |r| ≤ ½ ln 2.
     const EXP: &'static [Self];
     /// w in 2·artanh s = 2s + s³·w(s²), for |s| ≤ 3 − √8: the logarithm of √½ to √2.
     const LN: &'static [Self];
@@ -97,7 +97,7 @@ impl Format for f32 {
     const EXP_RANGE: (Self, Self) = (-104.0, 89.0);
 
     // 2^−30.9
-    const EXP: &'static [Self] = &[0.5, 0.16666666, 0.041666478, 0.008333567, 0.001393369, 0.00019743292];
+    const EXP: &'static [Self] = &[0.16666666, 0.041666478, 0.008333567, 0.001393369, 0.00019743292];
     // 2^−30.2
     const LN: &'static [Self] = &[0.66666776, 0.39977583, 0.29870844];
     // 2^−36.7
@@ -115,7 +115,6 @@ impl Format for f64 {
 
     // 2^−61.5
     const EXP: &'static [Self] = &[
-        0.5,
         0.16666666666666677,
         0.04166666666666661,
         0.008333333333321468,
