@@ -57,7 +57,7 @@ fn kernels<T: Summand>(criterion: &mut Criterion, name: &str, spans: [(i32, &str
 fn sums(criterion: &mut Criterion) {
     kernels::<f32>(criterion, "f32", [(15, "1 part"), (60, "2 parts"), (120, "each")]);
     kernels::<f64>(criterion, "f64", [(30, "2 parts"), (75, "3 parts"), (120, "each")]);
-    for length in [0, 8, 32, 100] {
+    for length in [0, 1, 8, 32, 100] {
         let values = &block::<f32>(15)[..length];
         let add = instruction_sets().pop().unwrap().1;
         criterion.bench_function(&format!("sum of {length} f32, rounded"), |bencher| {
