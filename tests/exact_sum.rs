@@ -235,18 +235,42 @@ fn known_sums() {
     check(&[&huge_among_tiny[..], &[-1e300]].concat(), &[]);
 }
 
-/// Full blocks of what a path can bear: significands of ones, all of one sign, at both ends of the span.
+/// Full blocks of what a path can bear, of one sign: one value at the top of the span, one at its bottom, and a thousand
+/// between them whose significands end in ones below half of what a cut keeps, so that as much as can be is left over.
 #[test]
 fn full_blocks_at_the_limits() {
+    let mut random = 1u64;
+    let mut block = |digits: i32, span: i32, middle: i32, cut: i32| -> Vec<f64> {
+        let value = |i: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let exponent = match i {
+                0 => 0,
+                1 => -span,
+                _ => -middle,
+            };
+            // The last bit is 2^(exponent + 1 − digits), half of what a cut keeps 2^−43, 2^−87 or 2^−131.
+            let ones = (exponent.abs() + digits - 44 - 44 * cut).clamp(1, digits - 1);
+            let fraction = if cut == 3 { random >> (65 - digits) } else { (1 << ones) - 1 };
+            (power(digits - 1) + fraction as f64) * power(exponent + 1 - digits)
+        };
+        (0..1024).map(value).collect()
+    };
     for span in SPANS.map(|span| span as i32) {
-        for top in [1023, 1013, 1012, 1000, 0, span - 970, span - 971, span - 1022] {
-            let ones = |exponent: i32, digits: i32| (2.0 - power(1 - digits)) * power(exponent.clamp(-1022, 1023));
-            for few in [1, 2, 512, 1023] {
-                let block = |digits| (0..1024).map(move |i| ones(if i < few { top - span } else { top }, digits));
-                check(&block(53).collect::<Vec<_>>(), &[]);
-                if top < 128 && top - span > -127 {
-                    check(&block(24).map(|value| value as f32).collect::<Vec<_>>(), &[]);
-                }
+        for (middle, cut) in (0..=span).flat_map(|middle| (0..=3).map(move |cut| (middle, cut))) {
+            check(&block(53, span, middle, cut), &[]);
+            check(&block(24, span, middle, cut).iter().map(|&value| value as f32).collect::<Vec<_>>(), &[]);
+        }
+    }
+}
+
+/// Full blocks where the total, or the smallest bit, is about to leave the range.
+#[test]
+fn full_blocks_at_the_ends_of_the_range() {
+    for span in SPANS.map(|span| span as i32) {
+        for top in [1023, 1013, 1012, 1000, span - 969, span - 970, span - 971, span - 1022] {
+            for few in [1, 512, 1023] {
+                let exponent = |i| if i < few { top - span } else { top }.clamp(-1022, 1023);
+                check(&(0..1024).map(|i| (2.0 - f64::EPSILON) * power(exponent(i))).collect::<Vec<_>>(), &[]);
             }
         }
     }
