@@ -1,9 +1,10 @@
 //! The exact sum: any number of floating-point values, in any order, added without rounding and rounded once.
 //!
-//! 1. The state is a fixed-point number that covers every bit of a double, 2^−1074 to 2^1024, with 60 bits of head-room:
-//!    Kulisch's long accumulator, in signed 64-bit limbs that carry 32 bits each, so that carries wait (Neal 2015).
-//! 2. A block of up to 1,024 values is first summed in double precision *without rounding*. Its largest magnitude and its
-//!    smallest non-zero one bound the bits in use; `(x + M) − M` cuts each value at bits that the largest one fixes
+//! 1. The state is a fixed-point number that covers every bit of a double, 2^−1074 to 2^1024, with 60 bits of
+//!    head-room: Kulisch's long accumulator, in signed 64-bit limbs that carry 32 bits each, so that carries wait (Neal
+//!    2015).
+//! 2. A block of up to 1,024 values is first summed in double precision *without rounding*. Its largest magnitude and
+//!    its smallest non-zero one bound the bits in use; `(x + M) − M` cuts each value at bits that the largest one fixes
 //!    (Demmel & Nguyen 2013, after Rump's extraction), so that each part adds up exactly, in any order and any lanes.
 //!    Only the block's one to three totals go into the fixed-point number.
 //! 3. A block that spans too many binades, or has infinities or NaNs, goes in value by value.
@@ -32,7 +33,8 @@ const SMALL: usize = 16;
 /// Holds 2^60 additions. Infinities and NaNs are kept beside the finite sum and mean what they mean in IEEE addition.
 #[derive(Clone, Debug)]
 pub struct ExactSum {
-    /// Σ limbs\[i\] · 2^(32 i − 1074). Invariant: |limb| < (pending + 1) · 2^32, but for the last, which nothing leaves.
+    /// Σ limbs\[i\] · 2^(32 i − 1074). Invariant: |limb| < (pending + 1) · 2^32, but for the last, which nothing
+    /// leaves.
     limbs: [i64; LIMBS],
     /// Additions since the carries were last propagated, at most `MAX_PENDING + 1`.
     pending: u32,
@@ -100,8 +102,9 @@ impl ExactSum {
         self.special += other.special;
     }
 
-    /// The sum, rounded once to the nearest double, ties to even: what Python's `math.fsum` returns, save that overflow on
-    /// the way does not matter and a sum beyond the doubles is ±∞. A sum of zero is +0, as there, whatever the zeros' signs.
+    /// The sum, rounded once to the nearest double, ties to even: what Python's `math.fsum` returns, save that overflow
+    /// on the way does not matter and a sum beyond the doubles is ±∞. A sum of zero is +0, as there, whatever the
+    /// zeros' signs.
     pub fn value(&self) -> f64 {
         if self.special != 0.0 {
             return canonical(self.special);
@@ -112,8 +115,8 @@ impl ExactSum {
         if negative { -magnitude(&self.digits(-1).0[..end]) } else { magnitude(&digits[..end]) }
     }
 
-    /// The state, little-endian: the fixed-point number in two's complement, then the sum of infinities and NaNs. It depends
-    /// on nothing but the values added.
+    /// The state, little-endian: the fixed-point number in two's complement, then the sum of infinities and NaNs. It
+    /// depends on nothing but the values added.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         for (bytes, digit) in bytes.chunks_exact_mut(4).zip(self.digits(1).0) {
@@ -229,9 +232,9 @@ fn magnitude(digits: &[u32]) -> f64 {
     let below = digits[..top.saturating_sub(2)].iter().fold(0, |all, digit| all | digit) != 0;
     let window = (0..3).fold(0, |window, i| window << 32 | u128::from(digit(top.wrapping_sub(i)))) | u128::from(below);
     let length = 128 - window.leading_zeros() as usize;
-    // The bits that the integer Σ digits[i] · 2^(32 i) has beyond the 53 of a double. In the doubles' own coding, the integer
-    // n < 2^53 is n · 2^−1074 (a subnormal or of the first binade), and each bit dropped adds one to the exponent field; a
-    // rounding up to 2^53, or to infinity, carries into it as it should.
+    // The bits that the integer Σ digits[i] · 2^(32 i) has beyond the 53 of a double. In the doubles' own coding, the
+    // integer n < 2^53 is n · 2^−1074 (a subnormal or of the first binade), and each bit dropped adds one to the
+    // exponent field; a rounding up to 2^53, or to infinity, carries into it as it should.
     let Some(dropped) = (32 * top + length - 64).checked_sub(53) else {
         return f64::from_bits(u64::from(digit(1)) << 32 | u64::from(digit(0)));
     };
@@ -249,13 +252,14 @@ fn magnitude(digits: &[u32]) -> f64 {
 ///
 /// Let n ≤ 2^10, all |x| ≤ 2^(E+1), and every x be a multiple of 2^q.
 ///
-/// One part: any partial sum is a multiple of 2^q of at most 2^(E+11). If E − q ≤ 42, it is a double and every addition exact.
+/// One part: any partial sum is a multiple of 2^q of at most 2^(E+11). If E − q ≤ 42, it is a double and every addition
+/// exact.
 ///
-/// Each further part takes M = 1.5 · 2^k with k = E + 10. As |x| ≤ 2^(k−1), x + M lies in [2^k, 2^(k+1)], where doubles are
-/// multiples of 2^(k−52) = 2^(E−42); taking M off again is exact. So high = (x + M) − M is such a multiple of at most
-/// 2^(E+1), and sums of 2^10 of them are exact. The rest, x − high, is at most 2^(E−43), no larger than x and a multiple of
-/// x's last bit, hence a double. So the rests are a block of their own, with E − 44 in E's place: p parts are exact if
-/// E − q ≤ 42 + 44 (p − 1).
+/// Each further part takes M = 1.5 · 2^k with k = E + 10. As |x| ≤ 2^(k−1), x + M lies in [2^k, 2^(k+1)], where doubles
+/// are multiples of 2^(k−52) = 2^(E−42); taking M off again is exact. So high = (x + M) − M is such a multiple of at
+/// most 2^(E+1), and sums of 2^10 of them are exact. The rest, x − high, is at most 2^(E−43), no larger than x and a
+/// multiple of x's last bit, hence a double. So the rests are a block of their own, with E − 44 in E's place: p parts
+/// are exact if E − q ≤ 42 + 44 (p − 1).
 #[inline(always)]
 fn split<'a, T: Summand, const PARTS: usize>(
     block: impl Iterator<Item = &'a [T; LANES]>,
@@ -293,11 +297,12 @@ fn fold_lanes<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     lanes[0]
 }
 
-/// How many parts [`split`] needs for a block with these extremes, and its E: 0 parts if all is zero, 4 if it will not do.
+/// How many parts [`split`] needs for a block with these extremes, and its E: 0 parts if all is zero, 4 if it will not
+/// do.
 ///
-/// Neither M = 1.5 · 2^(E+10) nor a sum of 2^(E+11) may overflow, which keeps infinities and NaNs out as well. And as all
-/// that `split` computes is a multiple of 2^q, with q ≥ −1022 nothing is subnormal: neither slow, nor lost where a host
-/// program flushes such values to zero.
+/// Neither M = 1.5 · 2^(E+10) nor a sum of 2^(E+11) may overflow, which keeps infinities and NaNs out as well. And as
+/// all that `split` computes is a multiple of 2^q, with q ≥ −1022 nothing is subnormal: neither slow, nor lost where a
+/// host program flushes such values to zero.
 #[inline(always)]
 fn plan<T: Summand>((smallest, largest): (T, T)) -> (usize, i32) {
     let [smallest, largest] = [smallest, largest].map(|magnitude| magnitude.to_f64().to_bits());
@@ -320,7 +325,8 @@ pub trait Summand: Real {
     /// Bits of a significand.
     const DIGITS: i32;
 
-    /// The smallest non-zero magnitude and the largest; zeros if there is none. Infinities and NaNs count, NaNs as the largest.
+    /// The smallest non-zero magnitude and the largest; zeros if there is none. Infinities and NaNs count, NaNs as the
+    /// largest.
     fn extremes<'a>(block: impl Iterator<Item = &'a [Self; LANES]>) -> (Self, Self);
 }
 
@@ -331,8 +337,8 @@ macro_rules! implement {
 
             #[inline(always)]
             fn extremes<'a>(block: impl Iterator<Item = &'a [Self; LANES]>) -> (Self, Self) {
-                // Magnitudes order as their bits do, infinities and NaNs on top. Signed maxima, as most instruction sets
-                // have those: MIN − bits grows as the magnitude shrinks, and is below 0 for zeros alone.
+                // Magnitudes order as their bits do, infinities and NaNs on top. Signed maxima, as most instruction
+                // sets have those: MIN − bits grows as the magnitude shrinks, and is below 0 for zeros alone.
                 let mut largest = [0; LANES];
                 let mut smallest = [0; LANES];
                 block.for_each(|values| {
