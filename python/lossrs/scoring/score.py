@@ -1,0 +1,351 @@
+"""The loss of a file's rows: mean with standard error, sum, counts, for all rows and for each group.
+
+With l a row's loss and w its weight (the sample weight, for losses over classes times the weight of the class)::
+
+    sum             Σ wl
+    mean            m = Σ wl / Σ w
+    standard error  sqrt(n / (n - 1) · Σ w²(l - m)²) / Σ w,   n the rows that are not ignored
+
+An elementwise loss over several columns has as a row's loss the mean over its columns.
+
+Outline:
+
+1. Each batch gives wl for its rows, by the public function with ``reduction="none"``.
+2. Σ wl, Σ w, Σ (wl)², Σ w·wl and Σ w² are kept as exact sums: a product is added as its rounded value and its
+   rounding error (T. J. Dekker, 1971).
+3. Mean and standard error are computed from them as fractions: Σ w²(l - m)² = Σ (wl)² - 2m Σ w·wl + m² Σ w² cancels
+   without harm, and the mean is correctly rounded. No result depends on the batches, the order of rows or the threads.
+
+Bound: exact while the squares stay within about 1e-290 … 1e300. Where they overflow, the standard error is nan.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lossrs
+import lossrs.functional
+from lossrs.scoring.batches import BATCH_ROWS, open_table
+from lossrs.scoring.columns import Array, Key, Numbers, ScoreError, keys, natural_order, near_misses, select
+from lossrs.scoring.per_sample import PerSample
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """The result for all rows, or for a group of them."""
+
+    rows: int
+    ignored: int  # the target is the ignore_index, or the weight is zero
+    nonfinite: int  # the loss is nan or infinite
+    weight: float
+    sum: float
+    mean: float
+    standard_error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What ``score`` returns: the result overall and, in the order of their keys, of each group."""
+
+    file: Path
+    loss: str
+    options: dict[str, Any]
+    overall: Summary
+    groups: dict[Key, Summary] | None
+
+
+def score(
+    file: str | Path,
+    loss: str,
+    *,
+    input: str,
+    target: str,
+    options: Mapping[str, Any] | None = None,
+    by: str | None = None,
+    sample_weight: str | None = None,
+    per_sample: str | Path | None = None,
+    batch_size: int = BATCH_ROWS,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Score:
+    """Score the predictions in a file.
+
+    Parameters
+    ----------
+    file : path
+        A Parquet, Arrow, CSV, ``.npy`` or ``.npz`` file.
+    loss : str
+        The name of a loss: ``"cross_entropy"``.
+    input, target : str
+        Columns: a name, a comma list, or a glob.
+    options : mapping, optional
+        The options of the loss.
+    by : str, optional
+        The column whose values group the rows.
+    sample_weight : str, optional
+        The column that weighs the rows.
+    per_sample : path, optional
+        Where to write what ``reduction="none"`` gives for each row: a Parquet, Arrow, CSV or ``.npy`` file.
+    batch_size : int
+        The most rows to hold at a time. It does not change any result.
+    progress : callable, optional
+        Called after each batch with the rows that are done and the rows of the file (None if not known).
+
+    Raises
+    ------
+    ScoreError
+        The file or the request is wrong.
+    """
+    path = Path(file)
+    if batch_size < 1:
+        raise ScoreError(f"the batch size must be at least 1, got {batch_size}")
+    if loss not in lossrs.losses:
+        raise ScoreError(f"no loss {loss!r}{near_misses(loss, lossrs.losses)}")
+    table = open_table(path)
+
+    def numbers(request: str) -> Numbers:
+        return Numbers(path, select(request, table.names, path, numbered=table.numbered))
+
+    inputs, targets = numbers(input), numbers(target)
+    weights = _one(numbers(sample_weight), sample_weight) if sample_weight else None
+    key = _one(numbers(by), by).names[0] if by else None
+    rows_of = _RowLosses(path, loss, dict(options or {}))
+    wanted = [*inputs.names, *targets.names, *(weights.names if weights else [])]
+    groups: dict[Key, _Moments] = {}
+    with PerSample(per_sample, path) as output:
+        for batch in table.batches(wanted, key, batch_size):
+            x, y = inputs.read(batch), targets.read(batch)
+            w = weights.read(batch) if weights else None
+            codes, labels = keys(path, key, batch) if key is not None else (None, [])
+            if batch.rows:
+                losses, weight, ignored = rows_of(x, y, w, batch.start)
+                output.write(losses)
+                _add(groups, losses, weight, ignored, codes, labels)
+            if progress:
+                progress(batch.start + batch.rows, table.rows)
+    overall = _Moments()
+    for moments in groups.values():
+        overall.merge(moments)
+    defaults = {field.name: field.default for field in dataclasses.fields(lossrs.losses[loss])}
+    defaults.pop("reduction", None)
+    return Score(
+        path,
+        loss,
+        defaults | dict(options or {}),
+        overall.summary(),
+        {group: groups[group].summary() for group in sorted(groups, key=_group_order)} if key is not None else None,
+    )
+
+
+def _one(columns: Numbers, request: str) -> Numbers:
+    if len(columns.names) != 1 or ":" in columns.names[0]:
+        raise ScoreError(f"{columns.path}: {request!r} means {len(columns.names)} columns; one is needed")
+    return columns
+
+
+def _group_order(key: Key) -> tuple[bool, Any]:
+    return (key is None, natural_order(key) if isinstance(key, str) else key)
+
+
+class _RowLosses:
+    """The loss as a function of a batch."""
+
+    def __init__(self, path: Path, name: str, options: dict[str, Any]) -> None:
+        self._path, self._name, self._options = path, name, options
+        self._function = getattr(lossrs.functional, name)
+        defaults = {field.name: field.default for field in dataclasses.fields(lossrs.losses[name])}
+        # A loss that can ignore a label has labels, and classes along axis 1.
+        self._ignore_index = (defaults | options).get("ignore_index")
+        self._class_weight = options.get("weight")
+
+    def __call__(self, x: Array, y: Array, w: Array | None, start: int) -> tuple[Array, Array | None, Array]:
+        """The rows' weighted losses, their weights (None: all 1), and which are ignored."""
+        if w is not None and w.ndim != 1:
+            raise ScoreError(f"{self._path}: the sample weight has {w.shape[1]} columns; one is needed")
+        has_labels = self._ignore_index is not None and y.ndim == 1
+        if self._ignore_index is not None:
+            x = x if x.ndim == 2 else x[:, None]
+        elif x.size == y.size == len(x):
+            x, y = x.reshape(-1), y.reshape(-1)
+        if not has_labels and x.shape != y.shape:
+            raise ScoreError(
+                f"{self._path}: {_width(x)} input columns and {_width(y)} target columns; the numbers must be equal"
+            )
+        if x.dtype.kind == "f" and y.dtype.kind in "iu" and not has_labels:
+            y = y.astype(x.dtype)
+        elements = w[:, None] if w is not None and x.ndim == 2 and self._ignore_index is None else w
+        losses = self._evaluate(x, y, elements, start)
+        if losses.ndim == 2:
+            losses = np.ascontiguousarray(losses).mean(axis=1, dtype=np.float64).astype(losses.dtype)
+        weight = None if w is None else w.astype(losses.dtype)
+        ignored = np.zeros(len(x), bool)
+        if has_labels:
+            ignored = y == self._ignore_index
+            if self._class_weight is not None:
+                of_class = np.asarray(self._class_weight, losses.dtype)[np.where(ignored, 0, y).astype(np.intp)]
+                weight = of_class if weight is None else weight * of_class
+        if weight is not None:
+            weight = np.where(ignored, 0, weight)
+            ignored = weight == 0
+        return losses, weight, ignored
+
+    def _evaluate(self, x: Array, y: Array, w: Array | None, start: int) -> Array:
+        def call(rows: slice) -> Array:
+            weight = None if w is None else w[rows]
+            return np.asarray(self._function(x[rows], y[rows], reduction="none", sample_weight=weight, **self._options))
+
+        def fails(rows: slice) -> Exception | None:
+            try:
+                call(rows)
+            except (ValueError, TypeError) as error:
+                return error
+            return None
+
+        try:
+            return call(slice(None))
+        except lossrs.LabelError as error:
+            at = f"row {start + error.row}"
+            raise ScoreError(f"{self._path}: label {error.label} at {at} is outside [0, {x.shape[1]})") from error
+        except (ValueError, TypeError) as error:
+            if fails(slice(0, 0)):
+                raise ScoreError(f"{self._name}: {error}") from error
+            low, high = 0, len(x)  # the loss of `low` rows can be had, that of `high` rows cannot
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if fails(slice(0, middle)) else (middle, high)
+            raise ScoreError(f"{self._path}: row {start + low}: {fails(slice(low, high)) or error}") from error
+
+
+def _width(array: Array) -> int:
+    return array.shape[1] if array.ndim == 2 else 1
+
+
+def _add(
+    groups: dict[Key, _Moments],
+    losses: Array,
+    weight: Array | None,
+    ignored: Array,
+    codes: Array | None,
+    labels: list[Key],
+) -> None:
+    """Adds a batch to its groups; without groups, to the one that is called None."""
+    nonfinite = ~np.isfinite(losses)
+    if codes is None:
+        terms = _terms(losses, weight)
+        groups.setdefault(None, _Moments()).add(
+            len(losses), int(ignored.sum()), int(nonfinite.sum()), terms, slice(None)
+        )
+        return
+    order = np.argsort(codes, kind="stable")
+    terms = _terms(losses[order], None if weight is None else weight[order])
+    rows = np.bincount(codes, minlength=len(labels))
+    ignored_rows = np.bincount(codes[ignored], minlength=len(labels))
+    nonfinite_rows = np.bincount(codes[nonfinite], minlength=len(labels))
+    ends = np.cumsum(rows).tolist()
+    for index, label in enumerate(labels):
+        part = slice(ends[index] - int(rows[index]), ends[index])
+        moments = groups.setdefault(label, _Moments())
+        moments.add(int(rows[index]), int(ignored_rows[index]), int(nonfinite_rows[index]), terms, part)
+
+
+# The sums that are kept; without weights only the first two, because an ignored row's loss is 0.
+_VALUE, _SQUARE, _CROSS, _WEIGHT, _WEIGHT_SQUARE = range(5)
+_Terms = list[tuple[int, Array]]
+
+
+def _terms(losses: Array, weight: Array | None) -> _Terms:
+    v = losses.astype(np.float64, copy=False)
+    terms = [(_VALUE, v), *((_SQUARE, part) for part in _product(v, v))]
+    if weight is not None:
+        w = weight.astype(np.float64, copy=False)
+        terms += [(_WEIGHT, w), *((_CROSS, part) for part in _product(v, w))]
+        terms += ((_WEIGHT_SQUARE, part) for part in _product(w, w))
+    return terms
+
+
+def _product(a: Array, b: Array) -> tuple[Array, Array]:
+    """a·b as a rounded product and its rounding error."""
+    with np.errstate(all="ignore"):
+        product = a * b
+        (a_high, a_low), (b_high, b_low) = _split(a), _split(b)
+        return product, a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
+
+
+def _split(a: Array) -> tuple[Array, Array]:
+    scaled = 134217729.0 * a  # 2^27 + 1
+    high = scaled - (scaled - a)
+    return high, a - high
+
+
+class _Moments:
+    """The sums for a group of rows."""
+
+    __slots__ = ("ignored", "nonfinite", "rows", "sums")
+
+    def __init__(self) -> None:
+        self.rows = self.ignored = self.nonfinite = 0
+        self.sums: dict[int, lossrs.ExactSum] = {}
+
+    def add(self, rows: int, ignored: int, nonfinite: int, terms: _Terms, part: slice) -> None:
+        self.rows += rows
+        self.ignored += ignored
+        self.nonfinite += nonfinite
+        for kind, values in terms:
+            self._sum(kind).add(values[part])
+
+    def merge(self, other: _Moments) -> None:
+        self.rows += other.rows
+        self.ignored += other.ignored
+        self.nonfinite += other.nonfinite
+        for kind, total in other.sums.items():
+            self._sum(kind).merge(total)
+
+    def _sum(self, kind: int) -> lossrs.ExactSum:
+        if kind not in self.sums:
+            self.sums[kind] = lossrs.ExactSum()
+        return self.sums[kind]
+
+    def summary(self) -> Summary:
+        counted = self.rows - self.ignored
+        total, square = self._exact(_VALUE), self._exact(_SQUARE)
+        if _WEIGHT in self.sums:
+            cross, weight, weight_square = self._exact(_CROSS), self._exact(_WEIGHT), self._exact(_WEIGHT_SQUARE)
+        else:
+            cross, weight, weight_square = total, Fraction(counted), Fraction(counted)
+        mean = error = math.nan
+        if isinstance(total, float) or isinstance(weight, float):
+            mean = float(total) / float(weight) if weight else math.nan
+        elif weight:
+            exact_mean = total / weight
+            mean = _rounded(exact_mean)
+            if isinstance(square, Fraction) and isinstance(cross, Fraction) and isinstance(weight_square, Fraction):
+                spread = square - 2 * exact_mean * cross + exact_mean**2 * weight_square
+                error = math.sqrt(_rounded(spread / weight**2 * counted / (counted - 1))) if counted > 1 else math.nan
+        value = self.sums[_VALUE].value() if _VALUE in self.sums else 0.0
+        return Summary(self.rows, self.ignored, self.nonfinite, _rounded(weight), value, mean, error)
+
+    def _exact(self, kind: int) -> Fraction | float:
+        """A sum without rounding: its rounded value, the rounded rest, and so on until nothing is left."""
+        rest = lossrs.ExactSum()
+        if kind in self.sums:
+            rest.merge(self.sums[kind])
+        exact = Fraction(0)
+        while part := rest.value():
+            if not math.isfinite(part):
+                return part
+            exact += Fraction(part)
+            rest.add(np.array([-part]))
+        return exact
+
+
+def _rounded(number: Fraction | float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
