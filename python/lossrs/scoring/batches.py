@@ -95,14 +95,14 @@ def _rows_per_batch(most_rows: int, row_bytes: float) -> int:
     return max(1, min(most_rows, int(BATCH_BYTES / max(row_bytes, 1))))
 
 
-def _cut(record_batch: Any, start: int, most_rows: int) -> Iterator[Batch]:
+def _cut(record_batch: Any, start: int, most_rows: int, key: str | None) -> Iterator[Batch]:
     """A record batch of any size, in batches of bounded size."""
     rows = record_batch.num_rows
     step = _rows_per_batch(most_rows, record_batch.nbytes / max(rows, 1))
     for first in range(0, max(rows, 1), step):
         piece = record_batch.slice(first, step)
         columns = dict(zip(piece.schema.names, piece.columns, strict=True))
-        yield Batch(start + first, piece.num_rows, columns)
+        yield Batch(start + first, piece.num_rows, columns, columns[key] if key else None)
 
 
 class _Parquet:
@@ -128,12 +128,11 @@ class _Parquet:
             step = _rows_per_batch(most_rows, sum(self._row_bytes(schema.field(name)) for name in wanted))
             start = 0
             for record_batch in file.iter_batches(batch_size=step, columns=wanted):
-                yield from _cut(record_batch.select(wanted), start, most_rows)
+                yield from _cut(record_batch.select(wanted), start, most_rows, key)
                 start += record_batch.num_rows
             if start == 0:
-                yield from _cut(
-                    pa.RecordBatch.from_pylist([], pa.schema([schema.field(name) for name in wanted])), 0, 1
-                )
+                fields = pa.schema([schema.field(name) for name in wanted])
+                yield from _cut(pa.RecordBatch.from_pylist([], fields), 0, 1, key)
 
     def _row_bytes(self, field: Any) -> float:
         import pyarrow as pa
@@ -187,10 +186,10 @@ class _Arrow:
             else:
                 record_batches = iter(reader)
             for record_batch in record_batches:
-                yield from _cut(record_batch.select(wanted), start, most_rows)
+                yield from _cut(record_batch.select(wanted), start, most_rows, key)
                 start += record_batch.num_rows
             if start == 0:
-                yield from _cut(pa.RecordBatch.from_pylist([], reader.schema).select(wanted), 0, 1)
+                yield from _cut(pa.RecordBatch.from_pylist([], reader.schema).select(wanted), 0, 1, key)
 
 
 class _Csv:
@@ -224,20 +223,25 @@ class _Csv:
 
     def batches(self, numbers: Sequence[str], key: str | None, most_rows: int) -> Iterator[Batch]:
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         # Types are asked for, never inferred: the first block may hold whole numbers only.
-        types = {name: pa.float64() for name in numbers} | ({key: pa.string()} if key else {})
+        types = dict.fromkeys(numbers, pa.float64()) | ({key: pa.string()} if key else {})
         with _reading(self.path):
             start = 0
             try:
                 for record_batch in self._open(types, list(types)):
-                    yield from _cut(record_batch, start, most_rows)
+                    for batch in _cut(record_batch, start, most_rows, key):
+                        if key in numbers:
+                            batch.columns[key] = pc.utf8_trim_whitespace(batch.key).cast(pa.float64())
+                        yield batch
                     start += record_batch.num_rows
             except pa.ArrowInvalid:
                 self._explain(list(numbers))
                 raise
             if start == 0:
-                yield from _cut(pa.RecordBatch.from_pylist([], pa.schema(types)), 0, 1)
+                types |= dict.fromkeys(numbers, pa.float64())
+                yield from _cut(pa.RecordBatch.from_pylist([], pa.schema(types)), 0, 1, key)
 
     def _explain(self, numbers: list[str]) -> None:
         """pyarrow does not tell where text is not a number: read it again as text, and look."""
@@ -295,7 +299,8 @@ class _Arrays:
             step = _rows_per_batch(most_rows, sum(column.row_bytes for column in columns.values()))
             for first in range(0, max(rows, 1), step):
                 last = min(first + step, rows)
-                yield Batch(first, last - first, {name: column.read(first, last) for name, column in columns.items()})
+                rows_read = {name: column.read(first, last) for name, column in columns.items()}
+                yield Batch(first, last - first, rows_read, rows_read[key] if key else None)
 
 
 class _Npy(_Arrays):

@@ -72,11 +72,12 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
 
 @dataclass
 class Batch:
-    """Consecutive rows of a file: where they start, how many they are, and the columns that were asked for."""
+    """Consecutive rows of a file: where they start, how many they are, the columns of numbers, the column of groups."""
 
     start: int
     rows: int
     columns: dict[str, Any]
+    key: Any = None
 
 
 @dataclass
@@ -101,7 +102,7 @@ class Numbers:
         if not isinstance(column, np.ndarray):
             column = self._from_arrow(name, column, batch.start)
         if column.dtype.kind not in "fiub" or column.ndim > 2:
-            raise self._wrong_type(name, f"{column.dtype} in {column.ndim} dimensions")
+            raise self._wrong_type(name, numpy_type(column))
         return column.view(np.uint8) if column.dtype.kind == "b" else column
 
     def _from_arrow(self, name: str, column: Any, start: int) -> Array:
@@ -149,34 +150,50 @@ class Numbers:
         return ScoreError(f"{self.path}: column {name!r} holds {found}; numbers are needed")
 
 
+def numpy_type(array: Array) -> str:
+    """What an array of rows holds, for an error."""
+    return str(array.dtype) + (f" of shape {array.shape[1:]}" if array.ndim > 1 else "")
+
+
 def keys(path: Path, name: str, batch: Batch) -> tuple[Array, list[Key]]:
     """The groups that the rows of a batch belong to: an index for each row, and what the indices stand for."""
-    column = batch.columns[name]
-    wrong_type = (
-        f"{path}: column {name!r} holds {{}}; groups are integers, strings, booleans, dates or dictionaries of these"
-    )
-    if isinstance(column, np.ndarray):
-        if column.dtype.kind not in "iubUS" or column.ndim != 1:
-            raise ScoreError(wrong_type.format(f"{column.dtype} in {column.ndim} dimensions"))
-        values, codes = np.unique(column, return_inverse=True)
-        return codes, [
-            value.decode(errors="replace") if isinstance(value, bytes) else value for value in values.tolist()
-        ]
+    return _numpy_keys(path, name, batch) if isinstance(batch.key, np.ndarray) else _arrow_keys(path, name, batch)
 
+
+def _no_keys(path: Path, name: str, found: str) -> ScoreError:
+    return ScoreError(f"{path}: column {name!r} holds {found}; groups are integers, strings, booleans or dates")
+
+
+def _numpy_keys(path: Path, name: str, batch: Batch) -> tuple[Array, list[Key]]:
+    column: Array = batch.key
+    if column.dtype.kind not in "iubfUS" or column.ndim != 1:
+        raise _no_keys(path, name, numpy_type(column))
+    values, codes = np.unique(column, return_inverse=True)
+    if values.dtype.kind == "f":
+        # A table of floats may have a column of whole numbers.
+        if not (np.isfinite(values) & (values == np.floor(values))).all():
+            raise _no_keys(path, name, f"{values.dtype} that is not whole")
+        return codes, [int(value) for value in values]
+    if values.dtype.kind == "S":
+        return codes, [value.decode(errors="replace") for value in values.tolist()]
+    return codes, values.tolist()
+
+
+def _arrow_keys(path: Path, name: str, batch: Batch) -> tuple[Array, list[Key]]:
     import pyarrow as pa
     from pyarrow import types
 
+    column = batch.key
     kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    if types.is_null(kind):
+        return np.zeros(batch.rows, np.intp), [None]
     if types.is_temporal(kind):
         column, kind = column.cast(pa.string()), pa.string()
     is_string = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    if not (is_string or types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind)):
-        raise ScoreError(wrong_type.format(column.type))
-    if types.is_null(kind):
-        return np.zeros(batch.rows, np.intp), [None]
+    if not (is_string or types.is_integer(kind) or types.is_boolean(kind)):
+        raise _no_keys(path, name, str(column.type))
     if not types.is_dictionary(column.type):
         column = column.dictionary_encode()
     # A dictionary may be much larger than the batch: look up only what occurs.
     used, codes = np.unique(column.indices.cast(pa.int64()).fill_null(-1).to_numpy(), return_inverse=True)
-    indices = pa.array(used, mask=used < 0)
-    return codes, column.dictionary.take(indices).to_pylist()
+    return codes, column.dictionary.take(pa.array(used, mask=used < 0)).to_pylist()

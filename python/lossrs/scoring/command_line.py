@@ -100,7 +100,7 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=raw,
         allow_abbrev=False,
     )
-    of_score.set_defaults(run=_run_score, of_loss={})
+    of_score.set_defaults(run=_run_score)
     of_score.add_argument("file", metavar="FILE", type=Path, help="the file of predictions")
     of_score.add_argument("--loss", metavar="NAME", required=True, help="the loss; `lossrs losses` lists them")
     of_score.add_argument("--input", metavar="COLUMNS", required=True, help="the predictions")
@@ -135,7 +135,7 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _loss_name(arguments: Sequence[str]) -> str | None:
     """The loss that is asked for by its function's or its class's name: it decides which options there are."""
-    first = _Parser(add_help=False, allow_abbrev=False)
+    first = _Parser(prog="lossrs score", add_help=False, allow_abbrev=False)
     first.add_argument("--loss")
     asked: str | None = first.parse_known_args(arguments)[0].loss
     if asked is None or asked in lossrs.losses:
@@ -163,35 +163,32 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
         return
     group = parser.add_argument_group(f"options of {name}")
     for field in fields:
-        default = field.default
-        if isinstance(default, bool):
-            group.add_argument(
-                _flag(field),
-                dest=f"loss.{field.name}",
-                action=argparse.BooleanOptionalAction,
-                help=f"(default: {default})",
-            )
-            continue
-        convert: Callable[[str], Any] = _number_list if default is None else type(default)
-        metavar = "X,Y,…" if default is None else field.name.upper()
-        group.add_argument(
-            _flag(field), dest=f"loss.{field.name}", type=convert, metavar=metavar, help=f"(default: {default})"
-        )
+        kind = type(field.default)
+        how: dict[str, Any] = {
+            "type": kind,
+            "metavar": {int: "INTEGER", float: "NUMBER"}.get(kind, kind.__name__.upper()),
+        }
+        if field.default is None:
+            how = {"type": _numbers_of, "metavar": "NUMBER,…"}
+        elif kind is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        text = f"default: {field.default}"
+        group.add_argument(_flag(field), dest=f"loss.{field.name}", default=argparse.SUPPRESS, help=text, **how)
 
 
-def _number_list(text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _numbers_of(text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([float(part) for part in text.split(",")])
 
 
 def _run_score(parsed: argparse.Namespace) -> None:
-    values = {field.name: getattr(parsed, f"loss.{field.name}") for field in _options(parsed.loss_name)}
+    options = {name.removeprefix("loss."): value for name, value in vars(parsed).items() if name.startswith("loss.")}
     with _Progress() as progress:
         result = score(
             parsed.file,
             parsed.loss_name,
             input=parsed.input,
             target=parsed.target,
-            options={name: value for name, value in values.items() if value is not None},
+            options=options,
             by=parsed.by,
             sample_weight=parsed.sample_weight,
             per_sample=parsed.per_sample,

@@ -106,9 +106,7 @@ class _Table:
     def __init__(self, file: IO[bytes], ending: str, dtype: np.dtype[Any]) -> None:
         import pyarrow as pa
 
-        # pyarrow writes no half precision to CSV; single precision holds the same numbers.
-        self._dtype = np.dtype(np.float32) if ending == ".csv" and dtype == np.float16 else dtype
-        self._schema = pa.schema([pa.field("loss", pa.from_numpy_dtype(self._dtype), nullable=False)])
+        self._schema = pa.schema([pa.field("loss", pa.from_numpy_dtype(dtype), nullable=False)])
         self._writer: Any
         if ending == ".parquet":
             import pyarrow.parquet as pq
@@ -124,7 +122,7 @@ class _Table:
     def write(self, losses: Array) -> None:
         import pyarrow as pa
 
-        self._writer.write_batch(pa.record_batch([pa.array(losses.astype(self._dtype, copy=False))], self._schema))
+        self._writer.write_batch(pa.record_batch([pa.array(losses)], self._schema))
 
     def close(self) -> None:
         self._writer.close()

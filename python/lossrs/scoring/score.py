@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -149,8 +150,12 @@ def _one(columns: Numbers, request: str) -> Numbers:
     return columns
 
 
-def _group_order(key: Key) -> tuple[bool, Any]:
-    return (key is None, natural_order(key) if isinstance(key, str) else key)
+def _group_order(key: Key) -> tuple[int, Any]:
+    if key is None:
+        return 2, 0
+    if not isinstance(key, str):
+        return 0, key
+    return (0, float(key)) if re.fullmatch(r"-?\d+(\.\d*)?", key) else (1, natural_order(key))
 
 
 class _RowLosses:
@@ -177,7 +182,9 @@ class _RowLosses:
             raise ScoreError(
                 f"{self._path}: {_width(x)} input columns and {_width(y)} target columns; the numbers must be equal"
             )
-        if x.dtype.kind == "f" and y.dtype.kind in "iu" and not has_labels:
+        if x.dtype == np.float16:
+            x = x.astype(np.float32)  # what half precision is computed in; the losses are not to be rounded back
+        if x.dtype.kind == "f" and not has_labels:
             y = y.astype(x.dtype)
         elements = w[:, None] if w is not None and x.ndim == 2 and self._ignore_index is None else w
         losses = self._evaluate(x, y, elements, start)
