@@ -47,7 +47,11 @@ def main(output: Path) -> None:
     columns = {"split": pa.array(np.where(is_train, "train", "test")), "label": pa.array(labels.astype(np.uint8))}
     scores = {f"logit_{digit}": pa.array(logits[:, digit]) for digit in range(10)}
     pq.write_table(
-        pa.table(columns | scores), output, compression="zstd", use_dictionary=["split"], use_byte_stream_split=list(scores)
+        pa.table(columns | scores),
+        output,
+        compression="zstd",
+        use_dictionary=["split"],
+        use_byte_stream_split=list(scores),
     )
 
 

@@ -1,4 +1,4 @@
-"""What ``lossrs.scoring.score`` computes: against NumPy on the whole data, against the functional API, against itself."""
+"""What ``lossrs.scoring.score`` computes: against NumPy on the whole data, the functional API, and itself."""
 
 import dataclasses
 import math
@@ -186,9 +186,7 @@ def test_several_columns_of_an_elementwise_loss_are_averaged_in_each_row(tmp_pat
     weight = np.arange(200.0)
     columns = {f"p{index}": prediction[:, index] for index in range(3)}
     file = write(tmp_path / "table.parquet", truth=truth, weight=weight, **columns)
-    found = score(
-        file, "mse_loss", input="p0,p1,p2", target="truth", sample_weight="weight", batch_size=7
-    ).overall
+    found = score(file, "mse_loss", input="p0,p1,p2", target="truth", sample_weight="weight", batch_size=7).overall
     rows = ((prediction - truth) ** 2).mean(axis=1)
     mean, error = whole_mean_and_error(rows, weight)
     assert found.mean == pytest.approx(mean, rel=1e-14)

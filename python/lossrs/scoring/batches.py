@@ -201,7 +201,7 @@ class _Csv:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._open({}, [], self._invalid_row) as reader:
+        with self._explaining() as invalid_row, self._open({}, [], invalid_row) as reader:
             self.names: list[str] = reader.schema.names
 
     def _open(self, types: dict[str, Any], wanted: list[str], invalid_row: Callable[[Any], str] | None = None) -> Any:
@@ -217,9 +217,21 @@ class _Csv:
             ),
         )
 
-    def _invalid_row(self, row: Any) -> str:
-        at = "" if row.number is None else f" {row.number - 2}"  # the header is number 1
-        raise ScoreError(f"{self.path}: row{at} has {row.actual_columns} fields, the header has {row.expected_columns}")
+    @contextmanager
+    def _explaining(self) -> Iterator[Callable[[Any], str]]:
+        """A handler of malformed rows, for their place; what it raises itself pyarrow would drop."""
+        import pyarrow as pa
+
+        malformed: list[Any] = []
+        try:
+            yield lambda row: malformed.append(row) or "error"
+        except pa.ArrowInvalid:
+            if not malformed:
+                raise
+            row = malformed[0]
+            row_number = row.number - 2  # from 1, and that is the header
+            found = f"row {row_number} has {row.actual_columns} fields, the header has {row.expected_columns}"
+            raise ScoreError(f"{self.path}: {found}") from None
 
     def batches(self, numbers: Sequence[str], key: str | None, most_rows: int) -> Iterator[Batch]:
         import pyarrow as pa
@@ -249,20 +261,26 @@ class _Csv:
         import pyarrow.compute as pc
 
         start = 0
-        for record_batch in self._open(dict.fromkeys(numbers, pa.string()), numbers, self._invalid_row):
-            for name, column in zip(numbers, record_batch.columns, strict=True):
-                text = pc.utf8_trim_whitespace(column)
-                try:
-                    text.cast(pa.float64())
-                except pa.ArrowInvalid:
-                    for row, value in enumerate(text):
-                        try:
-                            value.cast(pa.float64())
-                        except pa.ArrowInvalid:
-                            raise ScoreError(
-                                f"{self.path}: column {name!r}: {value.as_py()!r} at row {start + row} is not a number"
-                            ) from None
-            start += record_batch.num_rows
+        with self._explaining() as invalid_row:
+            for record_batch in self._open(dict.fromkeys(numbers, pa.string()), numbers, invalid_row):
+                for name, column in zip(numbers, record_batch.columns, strict=True):
+                    text = pc.utf8_trim_whitespace(column)
+                    if _is_numbers(text):
+                        continue
+                    row = next(row for row in range(len(text)) if not _is_numbers(text.slice(row, 1)))
+                    found = f"{text[row].as_py()!r} at row {start + row} is not a number"
+                    raise ScoreError(f"{self.path}: column {name!r}: {found}")
+                start += record_batch.num_rows
+
+
+def _is_numbers(text: Any) -> bool:
+    import pyarrow as pa
+
+    try:
+        text.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 class _Column:

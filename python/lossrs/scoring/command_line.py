@@ -177,7 +177,10 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _numbers_of(text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([float(part) for part in text.split(",")])
+    try:
+        return np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
 
 
 def _run_score(parsed: argparse.Namespace) -> None:
