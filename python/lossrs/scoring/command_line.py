@@ -231,8 +231,8 @@ def _print_table(result: Score, by: str | None, stream: TextIO) -> None:
     lines = [([_shown(key)] if by else []) + _numbers(group) for key, group in groups.items()]
     lines.append((["all"] if by else []) + _numbers(result.overall))
     header = ([by] if by else []) + names
-    if stream.isatty() and (rich_table := _rich_table(header, lines, by, len(groups))):
-        rich_table(f"{result.loss} of {result.file}")
+    title = f"{result.loss} of {result.file}"
+    if stream.isatty() and _print_rich_table(title, header, lines, is_grouped=by is not None):
         return
     widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
     for line in [header, *lines]:
@@ -252,24 +252,26 @@ def _shown(key: Key) -> str:
     return "null" if key is None else str(key).lower() if isinstance(key, bool) else str(key)
 
 
-def _rich_table(header: list[str], lines: list[list[str]], by: str | None, groups: int) -> Callable[[str], None] | None:
+def _print_rich_table(title: str, header: list[str], lines: list[list[str]], *, is_grouped: bool) -> bool:
+    """False if rich is missing, or would have to cut numbers off."""
     try:
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
+        from rich.measure import Measurement
         from rich.table import Table
         from rich.text import Text
     except ImportError:
-        return None
-
-    def show(title: str) -> None:
-        table = Table(title=Text(title), box=SIMPLE_HEAD)
-        for index, name in enumerate(header):
-            table.add_column(Text(name), justify="left" if by and not index else "right", no_wrap=True)
-        for index, line in enumerate(lines):
-            table.add_row(*map(Text, line), end_section=bool(groups) and index == groups - 1)
-        Console().print(table)
-
-    return show
+        return False
+    console = Console()
+    table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for index, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if is_grouped and not index else "right")
+    for index, line in enumerate(lines):
+        table.add_row(*map(Text, line), end_section=is_grouped and index == len(lines) - 2)
+    if Measurement.get(console, console.options.update(max_width=10_000), table).minimum > console.width:
+        return False
+    console.print(table)
+    return True
 
 
 class _Progress:

@@ -173,21 +173,19 @@ class _RowLosses:
         """The rows' weighted losses, their weights (None: all 1), and which are ignored."""
         if w is not None and w.ndim != 1:
             raise ScoreError(f"{self._path}: the sample weight has {w.shape[1]} columns; one is needed")
-        has_labels = self._ignore_index is not None and y.ndim == 1
-        if self._ignore_index is not None:
-            x = x if x.ndim == 2 else x[:, None]
-        elif x.size == y.size == len(x):
-            x, y = x.reshape(-1), y.reshape(-1)
-        if not has_labels and x.shape != y.shape:
-            raise ScoreError(
-                f"{self._path}: {_width(x)} input columns and {_width(y)} target columns; the numbers must be equal"
-            )
+        has_classes = self._ignore_index is not None
+        has_labels = has_classes and y.ndim == 1
+        x = _in_columns(x)
         if x.dtype == np.float16:
             x = x.astype(np.float32)  # what half precision is computed in; the losses are not to be rounded back
-        if x.dtype.kind == "f" and not has_labels:
-            y = y.astype(x.dtype)
-        elements = w[:, None] if w is not None and x.ndim == 2 and self._ignore_index is None else w
-        losses = self._evaluate(x, y, elements, start)
+        if not has_labels:
+            y = _in_columns(y)
+            if x.shape != y.shape:
+                found = f"{x.shape[1]} input columns and {y.shape[1]} target columns"
+                raise ScoreError(f"{self._path}: {found}; the numbers must be equal")
+            if x.dtype.kind == "f":
+                y = y.astype(x.dtype)
+        losses = self._evaluate(x, y, w if w is None or has_classes else w[:, None], start)
         if losses.ndim == 2:
             losses = np.ascontiguousarray(losses).mean(axis=1, dtype=np.float64).astype(losses.dtype)
         weight = None if w is None else w.astype(losses.dtype)
@@ -229,8 +227,8 @@ class _RowLosses:
             raise ScoreError(f"{self._path}: row {start + low}: {fails(slice(low, high)) or error}") from error
 
 
-def _width(array: Array) -> int:
-    return array.shape[1] if array.ndim == 2 else 1
+def _in_columns(array: Array) -> Array:
+    return array if array.ndim == 2 else array[:, None]
 
 
 def _add(
