@@ -332,12 +332,16 @@ ERRORS = {
         CLASS,
         "table.parquet: label -7 at row 4 is outside [0, 2)",
     ),
-    "label not whole": (lambda t: table(t, label=[0, 1, 0.5, 0, 1]), CLASS, "label 0.5 at row 2"),
-    "label nan": (lambda t: table(t, label=[0, 1, 0.0, math.nan, 1]), CLASS, "label nan at row 3"),
+    "label not whole": (lambda t: table(t, label=[0, 1, 0.5, 0, 1]), CLASS, "label 0.5 at row 2 is not a whole number"),
+    "label nan": (
+        lambda t: table(t, label=[0, 1, 0.0, math.nan, 1]),
+        CLASS,
+        "label nan at row 3 is not a whole number",
+    ),
     "probability outside": (
         lambda t: table(t, x=[0.0, 0.5, 1.0, 0.5, 1.5]),
         XY | {"loss": "binary_cross_entropy"},
-        "table.parquet: row 4: ",
+        "table.parquet: 1.5 at row 4 is outside the domain of binary_cross_entropy",
     ),
     "columns differ": (lambda t: table(t), XY | {"input": "x,y"}, "2 input columns and 1 target columns"),
     "class weights of another number": (

@@ -32,12 +32,12 @@ class Table(Protocol):
     numbered: bool  # the columns have no names but numbers, and ranges of them can be asked for
 
     def batches(self, numbers: Sequence[str], key: str | None, most_rows: int) -> Iterator[Batch]:
-        """The columns of numbers and the column of group keys, batch by batch; one empty batch if there are no rows."""
+        """Read columns of numbers and a column of groups, batch by batch; one empty batch if there are no rows."""
         ...
 
 
 def open_table(path: Path) -> Table:
-    """The file, by its ending."""
+    """Open a file as its ending says."""
     ending = path.suffix.lower()
     kinds: dict[str, Callable[[Path], Table]] = {
         ".parquet": _Parquet,
@@ -65,7 +65,7 @@ def open_table(path: Path) -> Table:
 
 
 def require_pyarrow(purpose: str) -> None:
-    """An error that says what to install, if pyarrow is missing."""
+    """Say what to install, if pyarrow is missing."""
     try:
         import pyarrow  # noqa: F401
     except ImportError:
@@ -74,7 +74,7 @@ def require_pyarrow(purpose: str) -> None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What pyarrow, NumPy and zipfile raise about a file, as one line that names it."""
+    """Turn what pyarrow, NumPy and zipfile raise about a file into one line that names it."""
     try:
         yield
     except (
@@ -96,7 +96,7 @@ def _rows_per_batch(most_rows: int, row_bytes: float) -> int:
 
 
 def _cut(record_batch: Any, start: int, most_rows: int, key: str | None) -> Iterator[Batch]:
-    """A record batch of any size, in batches of bounded size."""
+    """Cut a record batch of any size into batches of bounded size."""
     rows = record_batch.num_rows
     step = _rows_per_batch(most_rows, record_batch.nbytes / max(rows, 1))
     for first in range(0, max(rows, 1), step):
@@ -149,7 +149,7 @@ class _Parquet:
 
 
 def _width(kind: Any) -> float:
-    """The bytes of a value of an Arrow type; a guess for text."""
+    """Return the bytes of a value of an Arrow type; a guess for text."""
     import pyarrow as pa
 
     if pa.types.is_fixed_size_list(kind):
@@ -219,7 +219,7 @@ class _Csv:
 
     @contextmanager
     def _explaining(self) -> Iterator[Callable[[Any], str]]:
-        """A handler of malformed rows, for their place; what it raises itself pyarrow would drop."""
+        """Give a handler that notes malformed rows, for their place; what it raised itself pyarrow would drop."""
         import pyarrow as pa
 
         malformed: list[Any] = []
@@ -256,7 +256,7 @@ class _Csv:
                 yield from _cut(pa.RecordBatch.from_pylist([], pa.schema(types)), 0, 1, key)
 
     def _explain(self, numbers: list[str]) -> None:
-        """pyarrow does not tell where text is not a number: read it again as text, and look."""
+        """Find the text that is not a number, because pyarrow does not tell: read it again as text, and look."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -361,7 +361,7 @@ class _Npz(_Arrays):
         return {name: self._column(name, archive, files) for name in wanted}
 
     def _column(self, name: str, archive: zipfile.ZipFile, files: ExitStack) -> _Column:
-        """Mapped where it lies uncompressed in the file, else decompressed as it is read."""
+        """Map what lies uncompressed in the file; decompress the rest as it is read."""
         member = archive.infolist()[self.names.index(name)]
         stream = files.enter_context(archive.open(member))
         version = np.lib.format.read_magic(stream)

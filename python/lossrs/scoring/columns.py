@@ -27,18 +27,18 @@ class ScoreError(Exception):
 
 
 def near_misses(word: str, words: Iterable[str]) -> str:
-    """`` (did you mean 'label'?)``, or nothing when no word resembles this one."""
+    """Return `` (did you mean 'label'?)``, or nothing when no word resembles this one."""
     close = difflib.get_close_matches(word, list(words), n=3, cutoff=0.6)
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
 def natural_order(name: str) -> list[tuple[bool, int, str]]:
-    """A sorting key that puts ``logit_2`` before ``logit_10``."""
+    """Return a sorting key that puts ``logit_2`` before ``logit_10``."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def select(request: str, names: Sequence[str], path: Path, *, numbered: bool = False) -> list[str]:
-    """The columns that a request means: names, globs in natural order, or ranges where columns are numbered."""
+    """Find the columns that are asked for: names, globs in natural order, or ranges where columns are numbered."""
     if request in names:
         return [_only(request, names, path)]
     selected: list[str] = []
@@ -89,7 +89,7 @@ class Numbers:
     _widths: dict[str, int] = field(default_factory=dict)
 
     def read(self, batch: Batch) -> Array:
-        """These columns of a batch."""
+        """Read these columns of a batch."""
         blocks = [self._block(name, batch) for name in self.names]
         if len(blocks) == 1:
             return blocks[0]
@@ -151,12 +151,12 @@ class Numbers:
 
 
 def numpy_type(array: Array) -> str:
-    """What an array of rows holds, for an error."""
+    """Describe what an array of rows holds."""
     return str(array.dtype) + (f" of shape {array.shape[1:]}" if array.ndim > 1 else "")
 
 
 def keys(path: Path, name: str, batch: Batch) -> tuple[Array, list[Key]]:
-    """The groups that the rows of a batch belong to: an index for each row, and what the indices stand for."""
+    """Group the rows of a batch: an index for each row, and what the indices stand for."""
     return _numpy_keys(path, name, batch) if isinstance(batch.key, np.ndarray) else _arrow_keys(path, name, batch)
 
 

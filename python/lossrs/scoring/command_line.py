@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self, TextIO
 
@@ -60,7 +60,7 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, 2 for an error (one line on stderr), 130 for Ctrl-C."""
+    """Run the command and return its exit status: 0, 2 for an error (one line on stderr), 130 for Ctrl-C."""
     if arguments is None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is partial is removed
     try:
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, without the usage."""
+        """Say it in one line, without the usage."""
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 
@@ -134,7 +134,7 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _loss_name(arguments: Sequence[str]) -> str | None:
-    """The loss that is asked for by its function's or its class's name: it decides which options there are."""
+    """Find the loss that is asked for by its function's or its class's name: it decides which options there are."""
     first = _Parser(prog="lossrs score", add_help=False, allow_abbrev=False)
     first.add_argument("--loss")
     asked: str | None = first.parse_known_args(arguments)[0].loss
@@ -253,7 +253,7 @@ def _shown(key: Key) -> str:
 
 
 def _print_rich_table(title: str, header: list[str], lines: list[list[str]], *, is_grouped: bool) -> bool:
-    """False if rich is missing, or would have to cut numbers off."""
+    """Print with rich; return False if it is missing, or would have to cut numbers off."""
     try:
         from rich.box import SIMPLE_HEAD
         from rich.console import Console

@@ -43,7 +43,7 @@ class PerSample:
             raise ScoreError(f"{output}: cannot be written: {error.strerror}") from error
 
     def write(self, losses: Array) -> None:
-        """Appends the losses of a batch."""
+        """Append the losses of a batch."""
         if self._file is None:
             return
         try:
@@ -58,11 +58,13 @@ class PerSample:
         return ScoreError(f"{self._path}: cannot be written: {error.strerror or error}")
 
     def __enter__(self) -> Self:
+        """Return itself; what is written has no name yet."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Give the file its name, or remove it."""
         if self._file is None:
             return
         try:

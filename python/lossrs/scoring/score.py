@@ -170,7 +170,7 @@ class _RowLosses:
         self._class_weight = options.get("weight")
 
     def __call__(self, x: Array, y: Array, w: Array | None, start: int) -> tuple[Array, Array | None, Array]:
-        """The rows' weighted losses, their weights (None: all 1), and which are ignored."""
+        """Return the rows' weighted losses, their weights (None: all 1), and which are ignored."""
         if w is not None and w.ndim != 1:
             raise ScoreError(f"{self._path}: the sample weight has {w.shape[1]} columns; one is needed")
         has_classes = self._ignore_index is not None
@@ -201,30 +201,17 @@ class _RowLosses:
         return losses, weight, ignored
 
     def _evaluate(self, x: Array, y: Array, w: Array | None, start: int) -> Array:
-        def call(rows: slice) -> Array:
-            weight = None if w is None else w[rows]
-            return np.asarray(self._function(x[rows], y[rows], reduction="none", sample_weight=weight, **self._options))
-
-        def fails(rows: slice) -> Exception | None:
-            try:
-                call(rows)
-            except (ValueError, TypeError) as error:
-                return error
-            return None
-
         try:
-            return call(slice(None))
+            return np.asarray(self._function(x, y, reduction="none", sample_weight=w, **self._options))
         except lossrs.LabelError as error:
-            at = f"row {start + error.row}"
-            raise ScoreError(f"{self._path}: label {error.label} at {at} is outside [0, {x.shape[1]})") from error
+            wrong = f"is outside [0, {x.shape[1]})" if error.label == error.label // 1 else "is not a whole number"
+            raise ScoreError(f"{self._path}: label {error.label} at row {start + error.row} {wrong}") from error
+        except lossrs.DomainError as error:
+            row = start + error.row // x.shape[1]
+            wrong = f"{error.value} at row {row} is outside the domain of {self._name}"
+            raise ScoreError(f"{self._path}: {wrong}") from error
         except (ValueError, TypeError) as error:
-            if fails(slice(0, 0)):
-                raise ScoreError(f"{self._name}: {error}") from error
-            low, high = 0, len(x)  # the loss of `low` rows can be had, that of `high` rows cannot
-            while high - low > 1:
-                middle = (low + high) // 2
-                low, high = (low, middle) if fails(slice(0, middle)) else (middle, high)
-            raise ScoreError(f"{self._path}: row {start + low}: {fails(slice(low, high)) or error}") from error
+            raise ScoreError(f"{self._name}: {error}") from error
 
 
 def _in_columns(array: Array) -> Array:
@@ -239,7 +226,7 @@ def _add(
     codes: Array | None,
     labels: list[Key],
 ) -> None:
-    """Adds a batch to its groups; without groups, to the one that is called None."""
+    """Add a batch to its groups; without groups, to the one that is called None."""
     nonfinite = ~np.isfinite(losses)
     if codes is None:
         terms = _terms(losses, weight)
@@ -336,7 +323,7 @@ class _Moments:
         return Summary(self.rows, self.ignored, self.nonfinite, _rounded(weight), value, mean, error)
 
     def _exact(self, kind: int) -> Fraction | float:
-        """A sum without rounding: its rounded value, the rounded rest, and so on until nothing is left."""
+        """Return a sum without rounding: its rounded value, the rounded rest, and so on until nothing is left."""
         rest = lossrs.ExactSum()
         if kind in self.sums:
             rest.merge(self.sums[kind])
