@@ -32,7 +32,6 @@ from typing import Any
 import numpy as np
 
 import lossrs
-import lossrs.functional
 from lossrs.scoring.batches import BATCH_ROWS, open_table
 from lossrs.scoring.columns import Array, Key, Numbers, ScoreError, keys, natural_order, near_misses, select
 from lossrs.scoring.per_sample import PerSample
@@ -162,12 +161,19 @@ class _RowLosses:
     """The loss as a function of a batch."""
 
     def __init__(self, path: Path, name: str, options: dict[str, Any]) -> None:
-        self._path, self._name, self._options = path, name, options
-        self._function = getattr(lossrs.functional, name)
-        defaults = {field.name: field.default for field in dataclasses.fields(lossrs.losses[name])}
+        self._path, self._name = path, name
+        try:
+            self._loss = lossrs.losses[name](reduction="none", **options)
+        except (ValueError, TypeError) as error:
+            raise ScoreError(f"{name}: {error}") from error
         # A loss that can ignore a label has labels, and classes along axis 1.
-        self._ignore_index = (defaults | options).get("ignore_index")
-        self._class_weight = options.get("weight")
+        self._ignore_index: int | None = getattr(self._loss, "ignore_index", None)
+        self._weight: Array | None = getattr(self._loss, "weight", None)
+        # The mean of some losses is divided by the sum of `weight`; that of others, such as Huber's, is not.
+        self._weight_normalises = False
+        if self._weight is not None and self._ignore_index is None:
+            cls, pair = type(self._loss), ([0.25], [0.75])
+            self._weight_normalises = bool(cls(weight=2.0)(*pair) == cls()(*pair))
 
     def __call__(self, x: Array, y: Array, w: Array | None, start: int) -> tuple[Array, Array | None, Array]:
         """Return the rows' weighted losses, their weights (None: all 1), and which are ignored."""
@@ -186,15 +192,15 @@ class _RowLosses:
             if x.dtype.kind == "f":
                 y = y.astype(x.dtype)
         losses = self._evaluate(x, y, w if w is None or has_classes else w[:, None], start)
-        if losses.ndim == 2:
-            losses = np.ascontiguousarray(losses).mean(axis=1, dtype=np.float64).astype(losses.dtype)
+        ignored = y == self._ignore_index if has_labels else np.zeros(len(x), bool)
         weight = None if w is None else w.astype(losses.dtype)
-        ignored = np.zeros(len(x), bool)
-        if has_labels:
-            ignored = y == self._ignore_index
-            if self._class_weight is not None:
-                of_class = np.asarray(self._class_weight, losses.dtype)[np.where(ignored, 0, y).astype(np.intp)]
-                weight = of_class if weight is None else weight * of_class
+        if self._weight is not None and (has_labels or self._weight_normalises):
+            own = self._weight.astype(losses.dtype)
+            own = own[np.where(ignored, 0, y).astype(np.intp)] if has_labels else np.broadcast_to(own, x.shape)
+            weight = own if weight is None else own * (weight if has_labels else weight[:, None])
+            weight = weight if has_labels else weight.mean(axis=1, dtype=np.float64)
+        if losses.ndim == 2:
+            losses = losses[:, 0] if x.shape[1] == 1 else np.ascontiguousarray(losses).mean(axis=1, dtype=np.float64)
         if weight is not None:
             weight = np.where(ignored, 0, weight)
             ignored = weight == 0
@@ -202,7 +208,7 @@ class _RowLosses:
 
     def _evaluate(self, x: Array, y: Array, w: Array | None, start: int) -> Array:
         try:
-            return np.asarray(self._function(x, y, reduction="none", sample_weight=w, **self._options))
+            return np.asarray(self._loss(x, y, sample_weight=w))
         except lossrs.LabelError as error:
             wrong = f"is outside [0, {x.shape[1]})" if error.label == error.label // 1 else "is not a whole number"
             raise ScoreError(f"{self._path}: label {error.label} at row {start + error.row} {wrong}") from error
@@ -318,7 +324,9 @@ class _Moments:
             mean = _rounded(exact_mean)
             if isinstance(square, Fraction) and isinstance(cross, Fraction) and isinstance(weight_square, Fraction):
                 spread = square - 2 * exact_mean * cross + exact_mean**2 * weight_square
-                error = math.sqrt(_rounded(spread / weight**2 * counted / (counted - 1))) if counted > 1 else math.nan
+                if counted > 1:
+                    # Where products underflow, the spread may come out below zero.
+                    error = math.sqrt(_rounded(max(spread, Fraction(0)) / weight**2 * counted / (counted - 1)))
         value = self.sums[_VALUE].value() if _VALUE in self.sums else 0.0
         return Summary(self.rows, self.ignored, self.nonfinite, _rounded(weight), value, mean, error)
 
