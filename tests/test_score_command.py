@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pty
+import resource
 import select
 import signal
 import subprocess
@@ -23,7 +24,7 @@ TIMEOUT = 60
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
 
 
-def run(*arguments, cwd=None, **environment):
+def run(*arguments, cwd=None, preexec_fn=None, **environment):
     return subprocess.run(
         [sys.executable, "-m", "lossrs", *map(str, arguments)],
         cwd=cwd,
@@ -32,6 +33,7 @@ def run(*arguments, cwd=None, **environment):
         text=True,
         timeout=TIMEOUT,
         check=False,
+        preexec_fn=preexec_fn,
     )
 
 
@@ -187,17 +189,27 @@ def test_an_error_is_one_line_and_status_2(file, arguments, message):
     assert [path.name for path in file.parent.iterdir()] == ["table.parquet"]
 
 
-def test_nothing_partial_is_left_after_an_error(tmp_path):
-    label = np.zeros(1_000, np.int64)
-    label[900] = 5
-    np.savez(tmp_path / "table.npz", x=np.zeros((1_000, 2)), label=label)
-    output = tmp_path / "losses.npy"
+def no_large_files():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+@pytest.mark.parametrize("ending", ["npy", "parquet", "arrow", "csv"])
+@pytest.mark.parametrize("trouble", ["disk full", "bad label"])
+def test_nothing_partial_is_left_after_an_error(tmp_path, ending, trouble):
+    random = np.random.default_rng(0)
+    label = np.zeros(100_000, np.int8)
+    label[90_000] = 5 if trouble == "bad label" else 0
+    np.savez(tmp_path / "table.npz", x=random.random((100_000, 2)), label=label)
+    output = tmp_path / f"losses.{ending}"
     output.write_bytes(b"before")
-    arguments = ("--loss", "cross_entropy", "--input", "x", "--target", "label", "--batch-size", "10")
-    ran = run("score", tmp_path / "table.npz", *arguments, "--per-sample", output)
-    assert_error(ran, "label 5 at row 900 is outside [0, 2)")
+    arguments = ("--loss", "cross_entropy", "--input", "x", "--target", "label", "--batch-size", "5000")
+    limit = no_large_files if trouble == "disk full" else None
+    ran = run("score", tmp_path / "table.npz", *arguments, "--per-sample", output, preexec_fn=limit)
+    message = {"disk full": "cannot be written: File too large", "bad label": "label 5 at row 90000 is outside [0, 2)"}
+    assert_error(ran, message[trouble])
     assert output.read_bytes() == b"before"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["losses.npy", "table.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [output.name, "table.npz"]
 
 
 def test_per_sample(file, tmp_path):

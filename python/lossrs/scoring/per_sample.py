@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -16,6 +18,7 @@ from lossrs.scoring.columns import Array, ScoreError
 class _Writer(Protocol):
     def write(self, losses: Array) -> None: ...
     def close(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
 class PerSample:
@@ -36,7 +39,7 @@ class PerSample:
             raise ScoreError(f"{output}: is not a regular file; it is not overwritten")
         if ending != ".npy":
             require_pyarrow(f"writing {ending}")
-        self._partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")
+        self._partial = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.partial")
         try:
             self._file = self._partial.open("xb")
         except OSError as error:
@@ -78,8 +81,11 @@ class PerSample:
         except OSError as failure:
             raise self._failed(failure) from failure
         finally:
-            self._file.close()
             self._partial.unlink(missing_ok=True)
+            if self._writer is not None:
+                self._writer.abandon()
+            with suppress(OSError):  # what is still buffered need not be written
+                self._file.close()
 
 
 class _Npy:
@@ -100,6 +106,9 @@ class _Npy:
     def close(self) -> None:
         self._file.seek(0)
         self._header()
+
+    def abandon(self) -> None:
+        pass
 
 
 class _Table:
@@ -128,3 +137,8 @@ class _Table:
 
     def close(self) -> None:
         self._writer.close()
+
+    def abandon(self) -> None:
+        # The finalizer of a ParquetWriter would write to the closed file, and complain.
+        if hasattr(self._writer, "is_open"):
+            self._writer.is_open = False

@@ -254,25 +254,25 @@ def _add(
 
 # The sums that are kept; without weights only the first two, because an ignored row's loss is 0.
 _VALUE, _SQUARE, _CROSS, _WEIGHT, _WEIGHT_SQUARE = range(5)
-_Terms = list[tuple[int, Array]]
+_Terms = dict[int, Array]
 
 
 def _terms(losses: Array, weight: Array | None) -> _Terms:
     v = losses.astype(np.float64, copy=False)
-    terms = [(_VALUE, v), *((_SQUARE, part) for part in _product(v, v))]
+    terms = {_VALUE: v, _SQUARE: _product(v, v)}
     if weight is not None:
         w = weight.astype(np.float64, copy=False)
-        terms += [(_WEIGHT, w), *((_CROSS, part) for part in _product(v, w))]
-        terms += ((_WEIGHT_SQUARE, part) for part in _product(w, w))
+        terms |= {_WEIGHT: w, _CROSS: _product(v, w), _WEIGHT_SQUARE: _product(w, w)}
     return terms
 
 
-def _product(a: Array, b: Array) -> tuple[Array, Array]:
-    """a·b as a rounded product and its rounding error."""
+def _product(a: Array, b: Array) -> Array:
+    """Return rounded products and, where there are any, their rounding errors beside them."""
     with np.errstate(all="ignore"):
         product = a * b
         (a_high, a_low), (b_high, b_low) = _split(a), _split(b)
-        return product, a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
+        error = a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
+    return np.stack([product, error], axis=1) if error.any() else product
 
 
 def _split(a: Array) -> tuple[Array, Array]:
@@ -294,7 +294,7 @@ class _Moments:
         self.rows += rows
         self.ignored += ignored
         self.nonfinite += nonfinite
-        for kind, values in terms:
+        for kind, values in terms.items():
             self._sum(kind).add(values[part])
 
     def merge(self, other: _Moments) -> None:
