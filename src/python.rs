@@ -2,6 +2,7 @@
 
 mod array;
 mod call;
+mod elementary;
 mod error;
 mod exact_sum;
 
@@ -157,6 +158,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<exact_sum::ExactSum>()?;
     module.add("LabelError", module.py().get_type::<error::LabelError>())?;
     module.add("DomainError", module.py().get_type::<error::DomainError>())?;
+    module.add_function(wrap_pyfunction!(elementary::elementary, module)?)?;
     module.add_function(wrap_pyfunction!(loss_names, module)?)?;
     module.add_function(wrap_pyfunction!(get_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;

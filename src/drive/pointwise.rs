@@ -103,12 +103,24 @@ impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: b
         let Self { loss, operands, jets } = self;
         // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
         let len = operands[0].len().min(BLOCK) / GRAIN * GRAIN;
-        let operands = operands.map(|operand| &operand[..len]);
+        if len < GRAIN {
+            return;
+        }
         let part = |wanted: bool| if wanted { len } else { 0 };
-        // SAFETY: the loop writes every element of each slice.
+        // SAFETY: `fill` writes every element of each slice.
         let (value, slope, curvature) = unsafe {
             (jets.value.written(part(VALUE)), jets.slope.written(part(SLOPE)), jets.curvature.written(part(CURVATURE)))
         };
+        Self::fill(loss, operands.map(|operand| &operand[..len]), len, value, slope, curvature);
+    }
+}
+
+impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
+    Evaluate<'_, L, T, N, VALUE, SLOPE, CURVATURE>
+{
+    /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    #[inline(always)]
+    fn fill(loss: L, operands: [&[T]; N], len: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
         for i in 0..len {
             let jet = loss.at(operands.map(|operand| operand[i]));
             if VALUE {
@@ -148,50 +160,65 @@ pub struct Call<'a> {
     pub sum: bool,
 }
 
-/// A buffer that is read block by block.
-struct Source<'a, T> {
+/// The buffers that a call reads, in the order in which threads keep room for them.
+const ROOMS: usize = MOST_OPERANDS + MOST_WEIGHTS + 1;
+/// The most weights of a call.
+const MOST_WEIGHTS: usize = 2;
+
+/// What a thread carries from block to block.
+struct State<T> {
+    rooms: [Block<T>; ROOMS],
+    jets: Jets<T>,
+}
+
+/// A buffer that is read block by block, and where.
+#[derive(Clone, Copy)]
+struct Source<'a> {
     layout: &'a Layout,
     operand: &'a Operand,
-    room: Block<T>,
-    /// Whether `room` holds a block of the one value that the buffer has.
+    room: usize,
+    /// Whether the room holds a block of the one value that the buffer has.
     constant: bool,
 }
 
-impl<'a, T: Real> Source<'a, T> {
+impl<'a> Source<'a> {
+    fn new(layout: &'a Layout, operand: &'a Operand, room: usize) -> Self {
+        Self { layout, operand, room, constant: operand.is_constant() }
+    }
+
+    /// Fills the room of a constant.
+    ///
     /// # Safety
-    /// The operand's elements must be readable while the source lives.
+    /// The operand's element must be readable, if the layout has any.
     #[inline]
-    unsafe fn new(isa: Isa, layout: &'a Layout, operand: &'a Operand) -> Self {
-        let mut source = Self { layout, operand, room: Block::new(), constant: operand.is_constant() };
-        if source.constant {
-            // SAFETY: a constant has its one element everywhere, so the run has as many as are asked for.
-            unsafe {
-                source.room.filled(BLOCK.min(layout.len().next_multiple_of(GRAIN)), |room| operand.run.load(isa, room))
-            };
+    unsafe fn prepare<T: Real>(self, isa: Isa, rooms: &mut [Block<T>; ROOMS]) {
+        if self.constant {
+            let len = BLOCK.min(self.layout.len().next_multiple_of(GRAIN));
+            // SAFETY: a constant has its one element everywhere, so its run has as many as are asked for.
+            unsafe { rooms[self.room].filled(len, |room| self.operand.run.load(isa, room)) };
         }
-        source
     }
 
     /// # Safety
-    /// The elements must not be written while the slice lives.
+    /// `prepare` must have been called, and the elements must be readable and must not be written while the slice lives.
     #[inline]
-    unsafe fn block(&mut self, isa: Isa, start: usize, len: usize) -> &[T] {
-        if self.constant {
-            // SAFETY: `new` has written a block.
-            unsafe { self.room.written(len.next_multiple_of(GRAIN)) }
-        } else {
-            // SAFETY: the caller's.
-            unsafe { self.layout.fetch(isa, self.operand, start, len, &mut self.room) }
+    unsafe fn block<T: Real>(self, isa: Isa, start: usize, len: usize, room: &mut Block<T>) -> &[T] {
+        // SAFETY: of a constant, `prepare` has written a block; else the caller's.
+        unsafe {
+            if self.constant {
+                room.written(len.next_multiple_of(GRAIN))
+            } else {
+                self.layout.fetch(isa, self.operand, start, len, room)
+            }
         }
     }
 }
 
-/// What a thread carries from block to block.
-struct State<'a, T> {
-    operands: [Option<Source<'a, T>>; MOST_OPERANDS],
-    weights: [Option<Source<'a, T>>; 2],
-    grad_output: Option<Source<'a, T>>,
-    jets: Jets<T>,
+/// All that a call reads.
+struct Sources<'a> {
+    operands: [Option<Source<'a>>; MOST_OPERANDS],
+    weights: [Option<Source<'a>>; MOST_WEIGHTS],
+    grad_output: Option<Source<'a>>,
 }
 
 /// What a thread finds.
@@ -221,21 +248,28 @@ impl Call<'_> {
         let isa = Isa::active();
         let len = self.layout.len();
         let blocks = len.div_ceil(BLOCK);
-        // SAFETY: the caller's.
-        let source = |operand| unsafe { Source::new(isa, self.layout, operand) };
+        let source = |operand, room| Source::new(self.layout, operand, room);
+        let sources = Sources {
+            operands: std::array::from_fn(|i| self.operands.get(i).map(|operand| source(operand, i))),
+            weights: std::array::from_fn(|i| self.weights.get(i).map(|operand| source(operand, MOST_OPERANDS + i))),
+            grad_output: self.grad_output.map(|operand| source(operand, ROOMS - 1)),
+        };
         let work = |next: &mut dyn FnMut() -> Option<usize>| {
             let mut state = State {
-                operands: std::array::from_fn(|i| self.operands.get(i).map(source)),
-                weights: std::array::from_fn(|i| self.weights.get(i).map(source)),
-                grad_output: self.grad_output.map(source),
+                rooms: [const { Block::new() }; ROOMS],
                 jets: Jets { value: Block::new(), slope: Block::new(), curvature: Block::new() },
             };
+            let all = sources.operands.iter().chain(&sources.weights).chain([&sources.grad_output]);
+            for source in all.flatten().filter(|_| len > 0) {
+                // SAFETY: the caller's.
+                unsafe { source.prepare(isa, &mut state.rooms) };
+            }
             let mut found = Found { sum: ExactSum::new(), outside: None };
             while let Some(task) = next() {
                 for block in task * BLOCKS_PER_TASK..blocks.min((task + 1) * BLOCKS_PER_TASK) {
                     let start = block * BLOCK;
                     // SAFETY: the caller's, and no other task has this block.
-                    unsafe { self.block(isa, loss, &mut state, &mut found, start, BLOCK.min(len - start)) };
+                    unsafe { self.block(isa, loss, &sources, &mut state, &mut found, start, BLOCK.min(len - start)) };
                 }
             }
             storage::fence();
@@ -255,16 +289,18 @@ impl Call<'_> {
         &self,
         isa: Isa,
         loss: &dyn Blocks<T>,
-        state: &mut State<'_, T>,
+        sources: &Sources<'_>,
+        state: &mut State<T>,
         found: &mut Found,
         start: usize,
         len: usize,
     ) {
+        let (operand_rooms, other_rooms) = state.rooms.split_at_mut(MOST_OPERANDS);
         let mut operands: [&[T]; MOST_OPERANDS] = [&[]; MOST_OPERANDS];
-        for (operand, source) in operands.iter_mut().zip(&mut state.operands) {
+        for ((operand, source), room) in operands.iter_mut().zip(&sources.operands).zip(operand_rooms) {
             if let Some(source) = source {
                 // SAFETY: the caller's; results are written after the formula has been evaluated.
-                *operand = unsafe { source.block(isa, start, len) };
+                *operand = unsafe { source.block(isa, start, len, room) };
             }
         }
         for (i, &domain) in loss.domain().unwrap_or_default().iter().enumerate() {
@@ -272,7 +308,10 @@ impl Call<'_> {
                 && !block::is_within(isa, operands[i], T::of(low), T::of(high))
             {
                 // SAFETY: the caller's.
-                unsafe { self.find_outside(isa, &mut state.weights, found, (start, len), (i, operands[i], low, high)) };
+                unsafe {
+                    let block = (start, len);
+                    self.find_outside(isa, sources, other_rooms, found, block, (i, operands[i], low, high));
+                }
             }
         }
         loss.evaluate(isa, self.want, &operands, &mut state.jets);
@@ -287,9 +326,9 @@ impl Call<'_> {
         };
         let factor = T::of(self.factor);
         let mut unscaled = true;
-        for source in state.weights.iter_mut().flatten() {
+        for (source, room) in sources.weights.iter().flatten().zip(&mut *other_rooms) {
             // SAFETY: the caller's.
-            let weights = unsafe { source.block(isa, start, len) };
+            let weights = unsafe { source.block(isa, start, len, room) };
             let factor = if unscaled { factor } else { T::ONE };
             block::weigh(isa, value, weights, T::ONE);
             block::weigh(isa, slope, weights, factor);
@@ -300,9 +339,9 @@ impl Call<'_> {
             block::scale(isa, slope, factor);
             block::scale(isa, curvature, factor);
         }
-        if let Some(source) = &mut state.grad_output {
+        if let Some(source) = &sources.grad_output {
             // SAFETY: the caller's.
-            block::multiply(isa, slope, unsafe { source.block(isa, start, len) });
+            block::multiply(isa, slope, unsafe { source.block(isa, start, len, &mut other_rooms[MOST_WEIGHTS]) });
         }
         if self.sum {
             block::add(isa, &mut found.sum, value);
@@ -326,16 +365,17 @@ impl Call<'_> {
     unsafe fn find_outside<T: Number>(
         &self,
         isa: Isa,
-        weights: &mut [Option<Source<'_, T>>],
+        sources: &Sources<'_>,
+        rooms: &mut [Block<T>],
         found: &mut Found,
         (start, len): (usize, usize),
         (operand, values, low, high): (usize, &[T], f64, f64),
     ) {
         let outside = |&i: &usize| values[i] < T::of(low) || values[i] > T::of(high);
         let mut suspects: Vec<usize> = (0..len).filter(outside).collect();
-        for source in weights.iter_mut().flatten() {
+        for (source, room) in sources.weights.iter().flatten().zip(rooms) {
             // SAFETY: the caller's.
-            let weights = unsafe { source.block(isa, start, len) };
+            let weights = unsafe { source.block(isa, start, len, room) };
             suspects.retain(|&i| weights[i] != T::ZERO);
         }
         let first = suspects.first().map(|i| (start + i, operand));

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::drive::layout::{Layout, Operand};
+use crate::real::Real;
 use crate::storage::{Dtype, Run};
 
 /// An argument as an array.
@@ -65,11 +66,6 @@ impl<'py> Array<'py> {
         self.name
     }
 
-    /// The array itself.
-    pub fn object(&self) -> &Bound<'py, PyAny> {
-        &self.object
-    }
-
     /// The type of the elements.
     pub fn dtype(&self) -> Dtype {
         self.dtype
@@ -107,6 +103,20 @@ impl<'py> Array<'py> {
         // SAFETY: an array has a data pointer.
         let first = unsafe { (*self.raw()).fields.data.cast() };
         Run { first, stride: 0, dtype: self.dtype, swapped: self.swapped }
+    }
+
+    /// The elements as a slice.
+    ///
+    /// # Errors
+    /// If they do not lie side by side in C order, as elements of that type.
+    pub fn contiguous<T: Real>(&self) -> PyResult<&[T]> {
+        let run = Run { stride: self.dtype.size() as isize, ..self.run() };
+        // SAFETY: the array holds these elements and lives as long as the slice; that nobody writes them is the caller's word.
+        let slice = unsafe { run.as_slice(self.shape().iter().product()) };
+        let slice = slice.filter(|_| self.has_flag(NPY_ARRAY_C_CONTIGUOUS));
+        slice.ok_or_else(|| {
+            PyValueError::new_err(format!("{} must be contiguous and of one type with the others", self.name))
+        })
     }
 
     /// The elements over the array's own axes.

@@ -1,26 +1,36 @@
-//! The logistic function and its kin: sigmoid, softplus, tanh.
+//! The logistic function and its kin: softplus, sigmoid, tanh.
+//!
+//! Softplus and sigmoid of the same x share e^−|x| and divide once each. Deriving both from one quotient, q = t/(1 + t), by
+//! −ln(1 − q), saves a division and was slower, by a sixth in f64: its polynomial has twice the terms.
 
 use super::{
     Real,
-    exponential::{exp_m1_pair, exp_pair},
-    logarithm::ln_1p_unit,
+    exponential::{exp_m1_pair, exp_nonpositive_pair},
     pair::Pair,
+    polynomial,
 };
 
-/// (ln(1 + e^x), 1/(1 + e^−x)), each within 1 ULP for every x.
+/// ln(1 + e^x), within 1 ULP for every x: max(x, 0) + ln(1 + t) with t = e^−|x|.
 ///
-/// 1. t = e^−|x|, a pair.
-/// 2. softplus = max(x, 0) + ln(1 + t).
-/// 3. sigmoid = 1/(1 + t) for x ≥ 0, else t/(1 + t).
+/// ln(1 + t) = 2·artanh(s/2) = s + s³·w(s²) with s = 2t/(2 + t), a pair since it is most of the sum.
 #[inline(always)]
-pub(super) fn softplus_and_sigmoid<T: Real>(x: T) -> (T, T) {
-    let t = exp_pair(-x.abs());
-    let softplus = ln_1p_unit(t).add(if x < T::ZERO { T::ZERO } else { x }).value();
-    let one = Pair { high: T::ONE, low: T::ZERO };
-    let numerator = if x < T::ZERO { t } else { one };
-    let denominator = Pair::ordered_sum(T::ONE, t.high);
-    let sigmoid = numerator.divide(Pair { high: denominator.high, low: denominator.low + t.low }).value();
-    (softplus, sigmoid)
+pub(super) fn softplus<T: Real>(x: T) -> T {
+    let t = exp_nonpositive_pair(-x.abs());
+    let two = T::of(2.0);
+    let s = t.scale(two).divide(Pair::ordered_sum(two, t.high).nudge(t.low));
+    let square = s.high * s.high;
+    let curve = (square * s.high).mul_add(polynomial(square, T::LN_1P), s.low);
+    // `max` in this order lets a NaN through.
+    let y = Pair { high: s.high, low: curve }.add(T::ZERO.max(x)).value();
+    if x < T::INFINITY { y } else { x }
+}
+
+/// 1/(1 + e^−x), within 1 ULP for every x: with t = e^−|x|, 1/(1 + t) for x ≥ 0 and t/(1 + t) below.
+#[inline(always)]
+pub(super) fn sigmoid<T: Real>(x: T) -> T {
+    let t = exp_nonpositive_pair(-x.abs());
+    let numerator = if x < T::ZERO { t } else { Pair::exact(T::ONE) };
+    numerator.divide(Pair::ordered_sum(T::ONE, t.high).nudge(t.low)).value()
 }
 
 /// The hyperbolic tangent, within 1 ULP for every x.
@@ -29,7 +39,5 @@ pub(super) fn softplus_and_sigmoid<T: Real>(x: T) -> (T, T) {
 #[inline(always)]
 pub(super) fn tanh<T: Real>(x: T) -> T {
     let d = exp_m1_pair(x.abs() * T::of(-2.0));
-    let denominator = Pair::ordered_sum(T::of(2.0), d.high);
-    let denominator = Pair { high: denominator.high, low: denominator.low + d.low };
-    Pair { high: -d.high, low: -d.low }.divide(denominator).value().copysign(x)
+    d.divide(Pair::ordered_sum(T::of(2.0), d.high).nudge(d.low)).value().copysign(x)
 }

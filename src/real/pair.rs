@@ -10,6 +10,12 @@ pub(super) struct Pair<T> {
 }
 
 impl<T: Real> Pair<T> {
+    /// A single number as a pair.
+    #[inline(always)]
+    pub(super) fn exact(a: T) -> Self {
+        Pair { high: a, low: T::ZERO }
+    }
+
     /// a + b exactly, for |a| ≥ |b| or a = 0 (Dekker).
     #[inline(always)]
     pub(super) fn ordered_sum(a: T, b: T) -> Self {
@@ -38,11 +44,12 @@ impl<T: Real> Pair<T> {
         Pair { high: self.high * by, low: self.low * by }
     }
 
-    /// self + a, for |self| ≥ |a| or the reverse.
+    /// The product, to nearly twice the precision.
     #[inline(always)]
-    pub(super) fn add(self, a: T) -> Self {
-        let sum = Pair::sum(self.high, a);
-        Pair::ordered_sum(sum.high, sum.low + self.low)
+    pub(super) fn times(self, other: Self) -> Self {
+        let product = Pair::product(self.high, other.high);
+        let cross = self.high.mul_add(other.low, self.low * other.high);
+        Pair { high: product.high, low: product.low + cross }
     }
 
     /// self / divisor to nearly twice the precision, by one division and a step of Newton's.
@@ -50,8 +57,21 @@ impl<T: Real> Pair<T> {
     pub(super) fn divide(self, divisor: Self) -> Self {
         let reciprocal = T::ONE / divisor.high;
         let high = self.high * reciprocal;
-        let remainder = (-high).mul_add(divisor.high, self.high) + (-high).mul_add(divisor.low, self.low);
-        Pair { high, low: remainder * reciprocal }
+        let remainder = (-high).mul_add(divisor.high, self.high) + self.low;
+        Pair { high, low: (-high).mul_add(divisor.low, remainder) * reciprocal }
+    }
+
+    /// self + a, leaving what rounding lost in the low part.
+    #[inline(always)]
+    pub(super) fn add(self, a: T) -> Self {
+        let sum = Pair::sum(self.high, a);
+        Pair { high: sum.high, low: sum.low + self.low }
+    }
+
+    /// self + a, for an a that the high part has no room for.
+    #[inline(always)]
+    pub(super) fn nudge(self, a: T) -> Self {
+        Pair { high: self.high, low: self.low + a }
     }
 
     /// The nearest single number.
