@@ -12,9 +12,11 @@ import lossrs  # noqa: E402
 
 from . import torch_calls  # noqa: E402
 
+torch_calls.torch.set_num_threads(1)  # the tensors are small
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what torch has and we have not, so that a green run claims no more than it tried."""
+    """Say what torch has and we have not, so that a green run claims no more than it tried."""
     covered = {
         "torch.nn.functional": (torch_calls.TORCH_LOSSES, set(lossrs.losses)),
         "torch.nn": (torch_calls.TORCH_LOSS_CLASSES, set(torch_calls.CLASSES)),

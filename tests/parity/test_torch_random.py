@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -114,3 +115,29 @@ def test_probabilities(call: Call, classes: int, places: tuple[int, ...] | None,
     args = call.uniform(shape, -20, 20), call.uniform(shape, 0, 1)
     options = {"label_smoothing": smoothing, **call.maybe_weight((classes,)), **call.reduction()}
     assert_parity(functional.cross_entropy, torch_functional.cross_entropy, args, options)
+
+
+LARGE = [
+    *(pytest.param(name, (3000,), None, id=name) for name in (*REGRESSION, *BINARY)),
+    *(pytest.param(name, (70, 33, 5), None, id=f"{name}-3d") for name in (*REGRESSION, *BINARY)),
+    *(pytest.param(name, (3000, 10), (3000,), id=f"{name}-rows") for name in LABELS),
+    *(pytest.param(name, (7, 3000), (7,), id=f"{name}-classes") for name in LABELS),
+    *(pytest.param(name, (3, 7, 2100), (3, 2100), id=f"{name}-places") for name in LABELS),
+    pytest.param("cross_entropy", (50, 300), None, id="cross_entropy-probabilities"),
+]
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("name", "shape", "labels"), LARGE)
+def test_large(
+    name: str, shape: tuple[int, ...], labels: tuple[int, ...] | None, dtype: torch.dtype, reduction: str
+) -> None:
+    """Sizes beyond a block of the kernels, none a multiple of it."""
+    generator = torch.Generator().manual_seed(0)
+    input, target = torch.rand(2, *shape, generator=generator, dtype=torch.float64).to(dtype)
+    if labels is not None:
+        target = torch.randint(shape[1], labels, generator=generator)
+    if name != "binary_cross_entropy":
+        input = 10 * (input - 1)
+    assert_parity(getattr(functional, name), getattr(torch_functional, name), (input, target), {"reduction": reduction})
