@@ -356,6 +356,7 @@ impl<T: Number> State<T> {
 }
 
 /// What a target says of a sample.
+#[derive(Clone, Copy)]
 enum Sample {
     /// Nothing: the sample is left out.
     Ignored,

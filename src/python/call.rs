@@ -518,6 +518,7 @@ pub fn interruptible<R: Send>(
     }
     let (result, raised) = py.detach(|| {
         let raised: Cell<Option<PyErr>> = Cell::new(None);
+        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
         let result = work(&|| match Python::attach(|py| py.check_signals()) {
             Ok(()) => false,
             Err(error) => {
