@@ -52,7 +52,7 @@ class MSELoss(PointwiseLoss):
     Examples
     --------
     >>> import lossrs.functional as F
-    >>> F.mse_loss([2.5, 0.0, 2.1, 1.8], [3.0, -0.5, 2.0, 1.0])
+    >>> round(F.mse_loss([2.5, 0.0, 2.1, 1.8], [3.0, -0.5, 2.0, 1.0]), 4)
     0.2875
     """
 

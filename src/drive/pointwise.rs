@@ -103,12 +103,21 @@ impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: b
         let Self { loss, operands, jets } = self;
         // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
         let len = operands[0].len().min(BLOCK) / GRAIN * GRAIN;
-        let operands = operands.map(|operand| &operand[..len]);
         let part = |wanted: bool| if wanted { len } else { 0 };
-        // SAFETY: the loop writes every element of each slice.
+        // SAFETY: `fill` writes every element of each slice.
         let (value, slope, curvature) = unsafe {
             (jets.value.written(part(VALUE)), jets.slope.written(part(SLOPE)), jets.curvature.written(part(CURVATURE)))
         };
+        Self::fill(loss, operands.map(|operand| &operand[..len]), len, value, slope, curvature);
+    }
+}
+
+impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
+    Evaluate<'_, L, T, N, VALUE, SLOPE, CURVATURE>
+{
+    /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    #[inline(always)]
+    fn fill(loss: L, operands: [&[T]; N], len: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
         for i in 0..len {
             let jet = loss.at(operands.map(|operand| operand[i]));
             if VALUE {

@@ -159,26 +159,21 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Terms<'_, L, T, K> {
     #[inline(always)]
     fn run(self) -> [T; K] {
         let Self { loss, classes, largest } = self;
-        let (len, classes) = classes.trimmed();
         let mut lanes = [[T::ZERO; LANES]; K];
-        for first in (0..len).step_by(LANES) {
+        let (scores, probabilities) = (classes.scores.as_chunks::<LANES>().0, classes.probabilities.as_chunks().0);
+        for ((scores, probabilities), weights) in scores.iter().zip(probabilities).zip(classes.weights.as_chunks().0) {
+            let classes = [scores, probabilities, weights];
             for lane in 0..LANES {
-                let terms = loss.terms(largest, classes.at(first + lane));
+                let [score, probability, weight] = classes.map(|part: &[T; LANES]| part[lane]);
+                let terms = loss.terms(largest, Class { score, probability, weight });
                 for k in 0..K {
-                    lanes[k][lane] = lanes[k][lane] + terms[k];
+                    if L::NEEDED[k] {
+                        lanes[k][lane] = lanes[k][lane] + terms[k];
+                    }
                 }
             }
         }
-        lanes.map(|mut lanes| {
-            let mut half = LANES / 2;
-            while half > 0 {
-                for lane in 0..half {
-                    lanes[lane] = lanes[lane] + lanes[lane + half];
-                }
-                half /= 2;
-            }
-            lanes[0]
-        })
+        lanes.map(|lanes| block::fold(lanes, |a, b| a + b))
     }
 }
 
@@ -202,18 +197,34 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for D
         // SAFETY: the loop writes every element of each slice.
         let (slope, curvature) =
             unsafe { (results.slope.written(len), results.curvature.written(if CURVATURE { len } else { 0 })) };
-        for i in 0..len {
-            let (first, second) = loss.at(&slopes, classes.at(i));
-            slope[i] = first * scale;
-            if CURVATURE {
-                curvature[i] = second * scale;
-            }
-        }
+        Self::fill(loss, slopes, classes, len, scale, slope, curvature);
         if let Some(label) = label {
             let (first, second) = loss.at_label(&slopes, classes.at(label));
             slope[label] = first * scale;
             if CURVATURE {
                 curvature[label] = second * scale;
+            }
+        }
+    }
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Derive<'_, L, T, K, CURVATURE> {
+    /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    #[inline(always)]
+    fn fill(
+        loss: L,
+        slopes: L::Slopes<T>,
+        classes: Classes<'_, T>,
+        len: usize,
+        scale: T,
+        slope: &mut [T],
+        curvature: &mut [T],
+    ) {
+        for i in 0..len {
+            let (first, second) = loss.at(&slopes, classes.at(i));
+            slope[i] = first * scale;
+            if CURVATURE {
+                curvature[i] = second * scale;
             }
         }
     }
