@@ -223,8 +223,13 @@ class _Csv:
         import pyarrow as pa
 
         malformed: list[Any] = []
+
+        def note(row: Any) -> str:
+            malformed.append(row)
+            return "error"
+
         try:
-            yield lambda row: malformed.append(row) or "error"
+            yield note
         except pa.ArrowInvalid:
             if not malformed:
                 raise
@@ -244,7 +249,7 @@ class _Csv:
             try:
                 for record_batch in self._open(types, list(types)):
                     for batch in _cut(record_batch, start, most_rows, key):
-                        if key in numbers:
+                        if key is not None and key in numbers:
                             batch.columns[key] = pc.utf8_trim_whitespace(batch.key).cast(pa.float64())
                         yield batch
                     start += record_batch.num_rows
@@ -340,12 +345,12 @@ class _Npy(_Arrays):
         return {name: _Column.mapped(self._column(name)) for name in wanted}
 
     def _column(self, name: str) -> Array:
-        if not self.numbered:
-            column: Array = self._array[name]
-            return column
-        if ":" not in name:
-            return self._array[:, int(name)]
-        return self._array[:, slice(*(int(number) if number else None for number in name.split(":")))]
+        index: Any = name
+        if self.numbered:
+            first, *last = (int(number) if number else None for number in name.split(":"))
+            index = (slice(None), slice(first, *last) if last else first)
+        column: Array = self._array[index]
+        return column
 
 
 class _Npz(_Arrays):

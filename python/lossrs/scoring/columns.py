@@ -98,9 +98,8 @@ class Numbers:
         return np.concatenate(blocks, axis=1, out=whole)
 
     def _block(self, name: str, batch: Batch) -> Array:
-        column = batch.columns[name]
-        if not isinstance(column, np.ndarray):
-            column = self._from_arrow(name, column, batch.start)
+        given = batch.columns[name]
+        column: Array = given if isinstance(given, np.ndarray) else self._from_arrow(name, given, batch.start)
         if column.dtype.kind not in "fiub" or column.ndim > 2:
             raise self._wrong_type(name, numpy_type(column))
         return column.view(np.uint8) if column.dtype.kind == "b" else column

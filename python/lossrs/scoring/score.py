@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 import lossrs
+import lossrs.functional
 from lossrs.scoring.batches import BATCH_ROWS, open_table
 from lossrs.scoring.columns import Array, Key, Numbers, ScoreError, keys, natural_order, near_misses, select
 from lossrs.scoring.per_sample import PerSample
@@ -172,8 +173,8 @@ class _RowLosses:
         # The mean of some losses is divided by the sum of `weight`; that of others, such as Huber's, is not.
         self._weight_normalises = False
         if self._weight is not None and self._ignore_index is None:
-            cls, pair = type(self._loss), ([0.25], [0.75])
-            self._weight_normalises = bool(cls(weight=2.0)(*pair) == cls()(*pair))
+            mean = getattr(lossrs.functional, name)
+            self._weight_normalises = bool(mean([0.25], [0.75], weight=2.0) == mean([0.25], [0.75]))
 
     def __call__(self, x: Array, y: Array, w: Array | None, start: int) -> tuple[Array, Array | None, Array]:
         """Return the rows' weighted losses, their weights (None: all 1), and which are ignored."""
