@@ -4,11 +4,24 @@
 //! branch-free and built from IEEE operations and explicit `mul_add`, which Rust neither reassociates nor contracts, so a
 //! formula has one meaning, to the bit, on every machine.
 
+mod exponential;
+mod format;
+mod logarithm;
+mod logistic;
+mod pair;
+mod power;
+
+use format::Format;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A floating-point type that losses are computed in.
+///
+/// Each elementary function is within 1 ULP of the true value for every argument, subnormal ones and results included;
+/// `docs/accuracy.md` has the errors measured. Infinities, NaN and signed zeros are as in C's functions.
+#[allow(clippy::return_self_not_must_use, reason = "arithmetic, on every line of which the attribute would be noise")]
 pub trait Real:
-    Copy
+    Format
+    + Copy
     + Default
     + PartialOrd
     + std::fmt::Debug
@@ -48,6 +61,72 @@ pub trait Real:
     fn clamp(self, low: Self, high: Self) -> Self;
     /// 1 where the condition holds, else 0.
     fn one_if(condition: bool) -> Self;
+    /// |self| with the sign of `sign`.
+    fn copysign(self, sign: Self) -> Self;
+    /// 1, −1 or, of a zero or a NaN, itself.
+    #[inline(always)]
+    fn sign(self) -> Self {
+        let unit = Self::ONE.copysign(self);
+        if self.abs() > Self::ZERO { unit } else { self }
+    }
+    /// Whether this is a NaN.
+    fn is_nan(self) -> bool;
+
+    /// e^self
+    #[inline(always)]
+    fn exp(self) -> Self {
+        exponential::exp(self)
+    }
+    /// e^self for self ≤ 0, where it gives the bits of `exp` in less time. For self > 0 it is unspecified.
+    #[inline(always)]
+    fn exp_nonpositive(self) -> Self {
+        exponential::exp_nonpositive(self)
+    }
+    /// e^self − 1
+    #[inline(always)]
+    fn exp_m1(self) -> Self {
+        exponential::exp_m1(self)
+    }
+    /// The natural logarithm.
+    #[inline(always)]
+    fn ln(self) -> Self {
+        logarithm::ln(self)
+    }
+    /// ln(1 + self)
+    #[inline(always)]
+    fn ln_1p(self) -> Self {
+        logarithm::ln_1p(self)
+    }
+    /// self^y, as C's `pow` has it.
+    #[inline(always)]
+    fn pow(self, y: Self) -> Self {
+        power::pow(self, y)
+    }
+    /// The logistic function, 1/(1 + e^−self).
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        logistic::sigmoid(self)
+    }
+    /// ln(1 + e^self)
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        logistic::softplus(self)
+    }
+    /// ln of the sigmoid, −ln(1 + e^−self).
+    #[inline(always)]
+    fn log_sigmoid(self) -> Self {
+        -(-self).softplus()
+    }
+    /// `(self.softplus(), self.sigmoid())`, from one exponential.
+    #[inline(always)]
+    fn softplus_and_sigmoid(self) -> (Self, Self) {
+        (logistic::softplus(self), logistic::sigmoid(self))
+    }
+    /// The hyperbolic tangent.
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        logistic::tanh(self)
+    }
 }
 
 macro_rules! implement {
@@ -95,9 +174,51 @@ macro_rules! implement {
             fn one_if(condition: bool) -> Self {
                 if condition { 1.0 } else { 0.0 }
             }
+            #[inline(always)]
+            fn copysign(self, sign: Self) -> Self {
+                $t::copysign(self, sign)
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $t::is_nan(self)
+            }
         }
     };
 }
 
 implement!(f32);
 implement!(f64);
+
+macro_rules! elementary {
+    (one argument: $($unary:ident)*; two: $($binary:ident)*) => {
+        /// The elementary functions by name: those of one argument, then those of two.
+        pub const ELEMENTARY: (&[&str], &[&str]) = (&[$(stringify!($unary)),*], &[$(stringify!($binary)),*]);
+
+        /// An elementary function of each x (and y) into `out`, or `false` if there is none of that name.
+        #[inline(always)]
+        pub fn elementary<T: Real>(name: &str, x: &[T], y: Option<&[T]>, out: &mut [T]) -> bool {
+            match (name, y) {
+                $((stringify!($unary), None) => out.iter_mut().zip(x).for_each(|(out, x)| *out = T::$unary(*x)),)*
+                $((stringify!($binary), Some(y)) => {
+                    out.iter_mut().zip(x).zip(y).for_each(|((out, x), y)| *out = T::$binary(*x, *y));
+                })*
+                _ => return false,
+            }
+            true
+        }
+    };
+}
+
+elementary! {
+    one argument: exp exp_nonpositive exp_m1 ln ln_1p tanh sigmoid softplus log_sigmoid;
+    two: pow
+}
+
+/// A polynomial, lowest coefficient first: Horner's rule in x² over pairs of terms, which halves its latency (Estrin).
+#[inline(always)]
+fn polynomial<T: Real>(x: T, coefficients: &[T]) -> T {
+    let square = x * x;
+    let mut pairs = coefficients.chunks(2).rev().map(|pair| if let [a, b] = *pair { b.mul_add(x, a) } else { pair[0] });
+    let last = pairs.next().unwrap_or(T::ZERO);
+    pairs.fold(last, |sum, pair| sum.mul_add(square, pair))
+}

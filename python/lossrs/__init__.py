@@ -1,0 +1,51 @@
+"""Loss functions and their derivatives on NumPy buffers, at the speed of memory.
+
+`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the number of threads and the
+exact sum. `losses` maps each functional name to its class.
+"""
+
+from lossrs import functional
+from lossrs._lossrs import (
+    DomainError,
+    ExactSum,
+    LabelError,
+    __version__,
+    get_num_threads,
+    instruction_set,
+    set_num_threads,
+)
+from lossrs.definitions import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
+from lossrs.loss import Loss, losses
+from lossrs.threads import register_with_threadpoolctl
+
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "DomainError",
+    "ExactSum",
+    "HuberLoss",
+    "L1Loss",
+    "LabelError",
+    "Loss",
+    "MSELoss",
+    "NLLLoss",
+    "SmoothL1Loss",
+    "__version__",
+    "functional",
+    "get_num_threads",
+    "instruction_set",
+    "losses",
+    "set_num_threads",
+]
+
+register_with_threadpoolctl()

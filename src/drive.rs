@@ -1,0 +1,69 @@
+//! The drivers: how a formula meets buffers of any type, layout and size. One for each shape of data.
+
+pub mod block;
+pub mod layout;
+pub mod pointwise;
+pub mod rows;
+
+/// What a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The loss.
+    Value,
+    /// Its gradient.
+    Gradient,
+    /// Both, in one pass.
+    ValueAndGradient,
+    /// The gradient and the diagonal of the Hessian.
+    GradientAndHessian,
+}
+
+impl Want {
+    /// Whether losses are wanted.
+    pub const fn value(self) -> bool {
+        matches!(self, Self::Value | Self::ValueAndGradient)
+    }
+
+    /// Whether first derivatives are wanted.
+    pub const fn slope(self) -> bool {
+        !matches!(self, Self::Value)
+    }
+
+    /// Whether second derivatives are wanted.
+    pub const fn curvature(self) -> bool {
+        matches!(self, Self::GradientAndHessian)
+    }
+}
+
+/// Why a driver stopped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Failure {
+    /// The caller wanted to stop.
+    Interrupted,
+    /// An element is outside its operand's domain.
+    Domain {
+        /// The operand's place in the formula.
+        operand: usize,
+        /// The element, in the layout's order.
+        index: usize,
+    },
+    /// A label is not one of the classes.
+    Label {
+        /// The row, counted over the samples in C order.
+        row: usize,
+        /// What stands there; a float where that is not whole.
+        label: Result<i128, f64>,
+    },
+}
+
+impl From<crate::threads::Interrupted> for Failure {
+    fn from(_: crate::threads::Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
+
+/// Elements of work below which it stays on the caller's thread: handing it over would cost more.
+pub const SPREAD_FROM: usize = 1 << 16;
+
+/// Bytes of output from which it is written past the caches.
+const STREAM_FROM: usize = 1 << 22;

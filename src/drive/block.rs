@@ -1,0 +1,157 @@
+//! Blocks: the unit that kernels work on, small enough for the first-level cache.
+
+use std::mem::MaybeUninit;
+
+use crate::isa::{Isa, Kernel};
+use crate::real::Real;
+use crate::sum::{ExactSum, Summand};
+
+/// The most elements of a block.
+pub const BLOCK: usize = 1024;
+
+/// Kernels work on a multiple of this many elements, so that their loops have no remainder.
+pub const GRAIN: usize = 64;
+
+/// A number in which drivers compute: float32 or float64.
+pub trait Number: Real + Summand {}
+impl<T: Real + Summand> Number for T {}
+
+/// Room for a block, on the stack, not cleared: clearing it would cost more than a small call.
+pub struct Block<T>([MaybeUninit<T>; BLOCK]);
+
+impl<T: Real> Block<T> {
+    /// A block that holds nothing yet.
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self([MaybeUninit::uninit(); BLOCK])
+    }
+
+    /// The first `len` elements, after `fill` has been given room for all of them.
+    ///
+    /// # Safety
+    /// `fill` must write every element of the slice that it gets.
+    #[inline(always)]
+    pub unsafe fn filled(&mut self, len: usize, fill: impl FnOnce(&mut [T])) -> &mut [T] {
+        // SAFETY: `T` is a plain number, of which every bit pattern is one, and `fill` only writes, as the caller grants.
+        let room = unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast::<T>(), len.min(BLOCK)) };
+        fill(room);
+        room
+    }
+
+    /// The first `len` elements, which must have been written before.
+    ///
+    /// # Safety
+    /// They must have been.
+    #[inline(always)]
+    pub unsafe fn written(&mut self, len: usize) -> &mut [T] {
+        // SAFETY: the caller's.
+        unsafe { self.filled(len, |_| ()) }
+    }
+}
+
+/// Multiplies losses or slopes by weights and a factor. A weight of zero removes what is there, NaN included.
+pub fn weigh<T: Real>(isa: Isa, values: &mut [T], weights: &[T], factor: T) {
+    struct Weigh<'a, T>(&'a mut [T], &'a [T], T);
+    impl<T: Real> Kernel for Weigh<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run(self) {
+            let Self(values, weights, factor) = self;
+            for (value, &weight) in values.iter_mut().zip(weights) {
+                let weighed = *value * (weight * factor);
+                *value = if weight == T::ZERO { T::ZERO } else { weighed };
+            }
+        }
+    }
+    isa.run(Weigh(values, weights, factor));
+}
+
+/// Multiplies by other values, plainly.
+pub fn multiply<T: Real>(isa: Isa, values: &mut [T], by: &[T]) {
+    struct Multiply<'a, T>(&'a mut [T], &'a [T]);
+    impl<T: Real> Kernel for Multiply<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run(self) {
+            for (value, &by) in self.0.iter_mut().zip(self.1) {
+                *value = *value * by;
+            }
+        }
+    }
+    isa.run(Multiply(values, by));
+}
+
+/// Multiplies by a factor.
+pub fn scale<T: Real>(isa: Isa, values: &mut [T], factor: T) {
+    struct Scale<'a, T>(&'a mut [T], T);
+    impl<T: Real> Kernel for Scale<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run(self) {
+            for value in self.0 {
+                *value = *value * self.1;
+            }
+        }
+    }
+    isa.run(Scale(values, factor));
+}
+
+/// Adds a block to an exact sum.
+pub fn add<T: Number>(isa: Isa, sum: &mut ExactSum, values: &[T]) {
+    struct Add<'a, T>(&'a mut ExactSum, &'a [T]);
+    impl<T: Number> Kernel for Add<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run(self) {
+            self.0.add_block(self.1);
+        }
+    }
+    isa.run(Add(sum, values));
+}
+
+/// Whether all values lie in `[low, high]`, NaN aside.
+pub fn is_within<T: Real>(isa: Isa, values: &[T], low: T, high: T) -> bool {
+    struct Within<'a, T>(&'a [T], T, T);
+    impl<T: Real> Kernel for Within<'_, T> {
+        type Output = bool;
+        #[inline(always)]
+        fn run(self) -> bool {
+            let Self(values, low, high) = self;
+            !values.iter().fold(false, |outside, &value| outside | (value < low) | (value > high))
+        }
+    }
+    isa.run(Within(values, low, high))
+}
+
+/// Folds lanes by halves: always in the same order, and in few steps.
+#[inline(always)]
+pub fn fold<T: Real, const LANES: usize>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = join(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The largest of a multiple of [`GRAIN`] elements, NaN aside; −∞ of none.
+pub fn largest<T: Real>(isa: Isa, values: &[T]) -> T {
+    const LANES: usize = 64;
+    struct Largest<'a, T>(&'a [T]);
+    impl<T: Real> Kernel for Largest<'_, T> {
+        type Output = T;
+        #[inline(always)]
+        fn run(self) -> T {
+            let mut lanes = [-T::INFINITY; LANES];
+            for values in self.0.as_chunks::<LANES>().0 {
+                for (lane, &value) in lanes.iter_mut().zip(values) {
+                    *lane = value.max(*lane);
+                }
+            }
+            fold(lanes, T::max)
+        }
+    }
+    isa.run(Largest(values))
+}

@@ -1,0 +1,425 @@
+//! The driver for losses of one element at a time.
+
+use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
+use crate::drive::layout::{Layout, Operand};
+use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
+use crate::isa::{Isa, Kernel};
+use crate::loss::Pointwise;
+use crate::real::Real;
+use crate::storage;
+use crate::sum::ExactSum;
+use crate::threads;
+
+/// The most operands that a formula has.
+const MOST_OPERANDS: usize = 3;
+/// Blocks that a thread claims at once: some tens of microseconds of work.
+const BLOCKS_PER_TASK: usize = 32;
+
+/// Room for what a formula says of a block.
+pub struct Jets<T> {
+    value: Block<T>,
+    slope: Block<T>,
+    curvature: Block<T>,
+}
+
+/// A pointwise loss whose formula is behind a pointer: it evaluates blocks.
+pub trait Blocks<T>: Send + Sync {
+    /// Evaluates the formula at every element of the operands, which all have the same multiple of [`GRAIN`] elements, and
+    /// writes as many of each part that is wanted.
+    fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>);
+    /// [`Pointwise::DOMAIN`], if any operand has one.
+    fn domain(&self) -> Option<&'static [Option<(f64, f64)>]>;
+}
+
+/// A pointwise loss, its formula and type of numbers behind a pointer.
+pub trait Loss: Blocks<f32> + Blocks<f64> {
+    /// The number of operands, input and target among them.
+    fn operands(&self) -> usize;
+    /// [`Pointwise::WEIGHT_NORMALISES`]
+    fn weight_normalises(&self) -> bool;
+}
+
+/// A number in which a [`Loss`] can be evaluated.
+pub trait Kind: Number {
+    /// The loss, for this type of numbers.
+    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self>;
+}
+
+impl Kind for f32 {
+    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
+        loss
+    }
+}
+
+impl Kind for f64 {
+    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
+        loss
+    }
+}
+
+/// A formula as a [`Loss`].
+pub struct Formula<L, const N: usize>(pub L);
+
+impl<L: Pointwise<N>, const N: usize> Loss for Formula<L, N> {
+    fn operands(&self) -> usize {
+        N
+    }
+
+    fn weight_normalises(&self) -> bool {
+        L::WEIGHT_NORMALISES
+    }
+}
+
+impl<L: Pointwise<N>, T: Real, const N: usize> Blocks<T> for Formula<L, N> {
+    fn domain(&self) -> Option<&'static [Option<(f64, f64)>]> {
+        L::DOMAIN.iter().any(Option::is_some).then_some(const { &L::DOMAIN })
+    }
+
+    fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>) {
+        let loss = self.0;
+        let operands: [&[T]; N] = std::array::from_fn(|i| operands[i]);
+        match want {
+            Want::Value => isa.run(Evaluate::<_, _, N, true, false, false> { loss, operands, jets }),
+            Want::Gradient => isa.run(Evaluate::<_, _, N, false, true, false> { loss, operands, jets }),
+            Want::ValueAndGradient => isa.run(Evaluate::<_, _, N, true, true, false> { loss, operands, jets }),
+            Want::GradientAndHessian => isa.run(Evaluate::<_, _, N, false, true, true> { loss, operands, jets }),
+        }
+    }
+}
+
+struct Evaluate<'a, L, T, const N: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool> {
+    loss: L,
+    operands: [&'a [T]; N],
+    jets: &'a mut Jets<T>,
+}
+
+impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool> Kernel
+    for Evaluate<'_, L, T, N, VALUE, SLOPE, CURVATURE>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { loss, operands, jets } = self;
+        // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
+        let len = operands[0].len().min(BLOCK) / GRAIN * GRAIN;
+        if len < GRAIN {
+            return;
+        }
+        let part = |wanted: bool| if wanted { len } else { 0 };
+        // SAFETY: `fill` writes every element of each slice.
+        let (value, slope, curvature) = unsafe {
+            (jets.value.written(part(VALUE)), jets.slope.written(part(SLOPE)), jets.curvature.written(part(CURVATURE)))
+        };
+        Self::fill(loss, operands.map(|operand| &operand[..len]), len, value, slope, curvature);
+    }
+}
+
+impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
+    Evaluate<'_, L, T, N, VALUE, SLOPE, CURVATURE>
+{
+    /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    #[inline(always)]
+    fn fill(loss: L, operands: [&[T]; N], len: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
+        for i in 0..len {
+            let jet = loss.at(operands.map(|operand| operand[i]));
+            if VALUE {
+                value[i] = jet.value;
+            }
+            if SLOPE {
+                slope[i] = jet.slope;
+            }
+            if CURVATURE {
+                curvature[i] = jet.curvature;
+            }
+        }
+    }
+}
+
+/// A call: buffers and what to do with them, all in one layout.
+pub struct Call<'a> {
+    /// The order of the visit.
+    pub layout: &'a Layout,
+    /// What is wanted.
+    pub want: Want,
+    /// The formula's operands.
+    pub operands: &'a [Operand],
+    /// Weights that multiply losses and derivatives.
+    pub weights: &'a [Operand],
+    /// What the gradient is multiplied by, element by element, in a vector-Jacobian product.
+    pub grad_output: Option<&'a Operand>,
+    /// What derivatives are multiplied by.
+    pub factor: f64,
+    /// Where losses go, if they are not only summed.
+    pub value: Option<&'a Operand>,
+    /// Where first derivatives go.
+    pub slope: Option<&'a Operand>,
+    /// Where second derivatives go.
+    pub curvature: Option<&'a Operand>,
+    /// Whether the losses are summed.
+    pub sum: bool,
+}
+
+/// The buffers that a call reads, in the order in which threads keep room for them.
+const ROOMS: usize = MOST_OPERANDS + MOST_WEIGHTS + 1;
+/// The most weights of a call.
+const MOST_WEIGHTS: usize = 2;
+
+/// What a thread carries from block to block.
+struct State<T> {
+    rooms: [Block<T>; ROOMS],
+    jets: Jets<T>,
+}
+
+/// A buffer that is read block by block, and where.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    layout: &'a Layout,
+    operand: &'a Operand,
+    room: usize,
+    /// Whether the room holds a block of the one value that the buffer has.
+    constant: bool,
+}
+
+impl<'a> Source<'a> {
+    fn new(layout: &'a Layout, operand: &'a Operand, room: usize) -> Self {
+        Self { layout, operand, room, constant: operand.is_constant() }
+    }
+
+    /// Fills the room of a constant.
+    ///
+    /// # Safety
+    /// The operand's element must be readable, if the layout has any.
+    #[inline]
+    unsafe fn prepare<T: Real>(self, isa: Isa, rooms: &mut [Block<T>; ROOMS]) {
+        if self.constant {
+            let len = BLOCK.min(self.layout.len().next_multiple_of(GRAIN));
+            // SAFETY: a constant has its one element everywhere, so its run has as many as are asked for.
+            unsafe { rooms[self.room].filled(len, |room| self.operand.run.load(isa, room)) };
+        }
+    }
+
+    /// # Safety
+    /// `prepare` must have been called, and the elements must be readable and must not be written while the slice lives.
+    #[inline]
+    unsafe fn block<T: Real>(self, isa: Isa, start: usize, len: usize, room: &mut Block<T>) -> &[T] {
+        // SAFETY: of a constant, `prepare` has written a block; else the caller's.
+        unsafe {
+            if self.constant {
+                room.written(len.next_multiple_of(GRAIN))
+            } else {
+                self.layout.fetch(isa, self.operand, start, len, room)
+            }
+        }
+    }
+}
+
+/// All that a call reads.
+struct Sources<'a> {
+    operands: [Option<Source<'a>>; MOST_OPERANDS],
+    weights: [Option<Source<'a>>; MOST_WEIGHTS],
+    grad_output: Option<Source<'a>>,
+}
+
+/// What a thread finds.
+struct Found {
+    sum: ExactSum,
+    /// The first element, in the layout's order, that is outside its operand's domain, and the operand.
+    outside: Option<(usize, usize)>,
+}
+
+impl Found {
+    fn merge(&mut self, other: &Self) {
+        self.sum.merge(&other.sum);
+        self.outside = self.outside.into_iter().chain(other.outside).min();
+    }
+}
+
+impl Call<'_> {
+    /// Runs the call; the exact sum of the weighted losses, if it is wanted.
+    ///
+    /// # Errors
+    /// If `stop` said so.
+    ///
+    /// # Safety
+    /// The buffers must be readable, the results' writable, by nobody else and without overlap, except that a result may be
+    /// an operand.
+    pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+        let isa = Isa::active();
+        let len = self.layout.len();
+        let blocks = len.div_ceil(BLOCK);
+        let source = |operand, room| Source::new(self.layout, operand, room);
+        let sources = Sources {
+            operands: std::array::from_fn(|i| self.operands.get(i).map(|operand| source(operand, i))),
+            weights: std::array::from_fn(|i| self.weights.get(i).map(|operand| source(operand, MOST_OPERANDS + i))),
+            grad_output: self.grad_output.map(|operand| source(operand, ROOMS - 1)),
+        };
+        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+            let mut state = State {
+                rooms: [const { Block::new() }; ROOMS],
+                jets: Jets { value: Block::new(), slope: Block::new(), curvature: Block::new() },
+            };
+            let all = sources.operands.iter().chain(&sources.weights).chain([&sources.grad_output]);
+            for source in all.flatten().filter(|_| len > 0) {
+                // SAFETY: the caller's.
+                unsafe { source.prepare(isa, &mut state.rooms) };
+            }
+            let mut found = Found { sum: ExactSum::new(), outside: None };
+            while let Some(task) = next() {
+                for block in task * BLOCKS_PER_TASK..blocks.min((task + 1) * BLOCKS_PER_TASK) {
+                    let start = block * BLOCK;
+                    // SAFETY: the caller's, and no other task has this block.
+                    unsafe { self.block(isa, loss, &sources, &mut state, &mut found, start, BLOCK.min(len - start)) };
+                }
+            }
+            storage::fence();
+            found
+        };
+        let found = threads::share(blocks.div_ceil(BLOCKS_PER_TASK), len >= SPREAD_FROM, stop, work, Found::merge)?;
+        match found.outside {
+            Some((index, operand)) => Err(Failure::Domain { operand, index }),
+            None => Ok(found.sum),
+        }
+    }
+
+    /// # Safety
+    /// As [`Call::run`].
+    #[inline]
+    unsafe fn block<T: Number>(
+        &self,
+        isa: Isa,
+        loss: &dyn Blocks<T>,
+        sources: &Sources<'_>,
+        state: &mut State<T>,
+        found: &mut Found,
+        start: usize,
+        len: usize,
+    ) {
+        let (operand_rooms, other_rooms) = state.rooms.split_at_mut(MOST_OPERANDS);
+        let mut operands: [&[T]; MOST_OPERANDS] = [&[]; MOST_OPERANDS];
+        for ((operand, source), room) in operands.iter_mut().zip(&sources.operands).zip(operand_rooms) {
+            if let Some(source) = source {
+                // SAFETY: the caller's; results are written after the formula has been evaluated.
+                *operand = unsafe { source.block(isa, start, len, room) };
+            }
+        }
+        for (i, &domain) in loss.domain().unwrap_or_default().iter().enumerate() {
+            if let Some((low, high)) = domain
+                && !block::is_within(isa, operands[i], T::of(low), T::of(high))
+            {
+                // SAFETY: the caller's.
+                unsafe {
+                    let block = (start, len);
+                    self.find_outside(isa, sources, other_rooms, found, block, (i, operands[i], low, high));
+                }
+            }
+        }
+        loss.evaluate(isa, self.want, &operands, &mut state.jets);
+        let part = |wanted: bool| if wanted { len } else { 0 };
+        // SAFETY: `evaluate` has written the parts that are wanted.
+        let (value, slope, curvature) = unsafe {
+            (
+                state.jets.value.written(part(self.want.value())),
+                state.jets.slope.written(part(self.want.slope())),
+                state.jets.curvature.written(part(self.want.curvature())),
+            )
+        };
+        let factor = T::of(self.factor);
+        let mut unscaled = true;
+        for (source, room) in sources.weights.iter().flatten().zip(&mut *other_rooms) {
+            // SAFETY: the caller's.
+            let weights = unsafe { source.block(isa, start, len, room) };
+            let factor = if unscaled { factor } else { T::ONE };
+            block::weigh(isa, value, weights, T::ONE);
+            block::weigh(isa, slope, weights, factor);
+            block::weigh(isa, curvature, weights, factor);
+            unscaled = false;
+        }
+        if unscaled && factor != T::ONE {
+            block::scale(isa, slope, factor);
+            block::scale(isa, curvature, factor);
+        }
+        if let Some(source) = &sources.grad_output {
+            // SAFETY: the caller's.
+            block::multiply(isa, slope, unsafe { source.block(isa, start, len, &mut other_rooms[MOST_WEIGHTS]) });
+        }
+        if self.sum {
+            block::add(isa, &mut found.sum, value);
+        }
+        for (output, values) in [(self.value, value), (self.slope, slope), (self.curvature, curvature)] {
+            if let Some(output) = output {
+                let stream = self.layout.len() * output.run.dtype.size() >= STREAM_FROM;
+                // SAFETY: the caller's.
+                unsafe { self.layout.put(isa, output, start, values, stream) };
+            }
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Notes the first element of a block that is outside its domain and counts.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    #[cold]
+    unsafe fn find_outside<T: Number>(
+        &self,
+        isa: Isa,
+        sources: &Sources<'_>,
+        rooms: &mut [Block<T>],
+        found: &mut Found,
+        (start, len): (usize, usize),
+        (operand, values, low, high): (usize, &[T], f64, f64),
+    ) {
+        let outside = |&i: &usize| values[i] < T::of(low) || values[i] > T::of(high);
+        let mut suspects: Vec<usize> = (0..len).filter(outside).collect();
+        for (source, room) in sources.weights.iter().flatten().zip(rooms) {
+            // SAFETY: the caller's.
+            let weights = unsafe { source.block(isa, start, len, room) };
+            suspects.retain(|&i| weights[i] != T::ZERO);
+        }
+        let first = suspects.first().map(|i| (start + i, operand));
+        found.outside = found.outside.into_iter().chain(first).min();
+    }
+}
+
+/// The exact sum of the products of weights.
+///
+/// # Errors
+/// If `stop` said so.
+///
+/// # Safety
+/// The weights must be readable.
+pub unsafe fn total_weight<T: Number>(
+    layout: &Layout,
+    weights: &[Operand],
+    stop: &dyn Fn() -> bool,
+) -> Result<ExactSum, Failure> {
+    /// The value 1 at every element, so that the call's weights are all that counts.
+    #[derive(Clone, Copy)]
+    struct One;
+    impl<T: Real> Blocks<T> for One {
+        fn evaluate(&self, _: Isa, _: Want, operands: &[&[T]], jets: &mut Jets<T>) {
+            // SAFETY: all of the slice is filled.
+            unsafe { jets.value.filled(operands[0].len(), |value| value.fill(T::ONE)) };
+        }
+
+        fn domain(&self) -> Option<&'static [Option<(f64, f64)>]> {
+            None
+        }
+    }
+    let call = Call {
+        layout,
+        want: Want::Value,
+        operands: &[Operand::one()],
+        weights,
+        grad_output: None,
+        factor: 1.0,
+        value: None,
+        slope: None,
+        curvature: None,
+        sum: true,
+    };
+    // SAFETY: the caller's.
+    unsafe { call.run::<T>(&One, stop) }
+}

@@ -1,0 +1,677 @@
+//! The driver for losses of a row of scores, with a label or a probability for each.
+//!
+//! A row is swept twice at the most: for its sums, a block at a time, each relative to the largest score so far; and, where
+//! derivatives are wanted, once more for those. Nothing that grows with the row is kept in between. Sums run in 64 fixed
+//! lanes within a block and in double precision from block to block, so that they depend on the number of classes alone.
+
+use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
+use crate::drive::layout::{Layout, Operand};
+use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
+use crate::isa::{Isa, Kernel};
+use crate::loss::{Class, Row, Rowwise};
+use crate::real::Real;
+use crate::storage::{self, Run};
+use crate::sum::ExactSum;
+use crate::threads;
+
+/// Lanes in which a block's terms are added.
+const LANES: usize = 16;
+/// The most sums of a formula.
+pub const MOST_SUMS: usize = 8;
+/// Elements that a thread claims at once, roughly.
+const ELEMENTS_PER_TASK: usize = 1 << 15;
+
+/// Classes of a row, a block of them: as many of each.
+#[derive(Clone, Copy)]
+pub struct Classes<'a, T> {
+    scores: &'a [T],
+    probabilities: &'a [T],
+    weights: &'a [T],
+}
+
+/// What the driver knows of a row.
+pub struct Swept<T> {
+    largest: T,
+    sums: [f64; MOST_SUMS],
+    label: Class<T>,
+}
+
+/// A rowwise loss whose formula is behind a pointer.
+pub trait Blocks<T>: Send + Sync {
+    /// Whether the formula has sums over the classes.
+    fn sweeps(&self) -> bool;
+    /// Adds a block of classes to the sums.
+    fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>);
+    /// The row's loss.
+    fn value(&self, row: &Swept<T>) -> T;
+    /// Writes a block's derivatives, times `scale`, the second ones only if `curved`; `label` is the label's place in it.
+    fn derive(
+        &self,
+        isa: Isa,
+        classes: Classes<'_, T>,
+        row: &Swept<T>,
+        label: Option<usize>,
+        scale: T,
+        curved: bool,
+        results: &mut Results<T>,
+    );
+}
+
+/// A rowwise loss, its formula and type of numbers behind a pointer.
+pub trait Loss: Blocks<f32> + Blocks<f64> {}
+
+/// A number in which a [`Loss`] can be evaluated.
+pub trait Kind: Number {
+    /// The loss, for this type of numbers.
+    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self>;
+}
+
+impl Kind for f32 {
+    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
+        loss
+    }
+}
+
+impl Kind for f64 {
+    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
+        loss
+    }
+}
+
+/// A formula as a [`Loss`].
+pub struct Formula<L, const K: usize>(pub L);
+
+impl<L: Rowwise<K>, const K: usize> Loss for Formula<L, K> {}
+
+impl<T: Real> Swept<T> {
+    fn row<const K: usize>(&self) -> Row<T, K> {
+        Row { largest: self.largest, sums: std::array::from_fn(|k| T::of(self.sums[k])), label: self.label }
+    }
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
+    fn sweeps(&self) -> bool {
+        K > 0
+    }
+
+    fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>) {
+        let largest = block::largest(isa, classes.scores).max(row.largest);
+        if largest > row.largest && row.largest > -T::INFINITY {
+            let raised = self.0.raise(row.row::<K>().sums, largest - row.largest);
+            for (sum, raised) in row.sums.iter_mut().zip(raised) {
+                *sum = raised.to_f64();
+            }
+        }
+        row.largest = largest;
+        let terms = isa.run(Terms::<_, _, K> { loss: self.0, classes, largest });
+        for (sum, term) in row.sums.iter_mut().zip(terms) {
+            *sum += term.to_f64();
+        }
+    }
+
+    fn value(&self, row: &Swept<T>) -> T {
+        self.0.value(&row.row())
+    }
+
+    fn derive(
+        &self,
+        isa: Isa,
+        classes: Classes<'_, T>,
+        row: &Swept<T>,
+        label: Option<usize>,
+        scale: T,
+        curved: bool,
+        results: &mut Results<T>,
+    ) {
+        let (loss, row) = (self.0, row.row());
+        if curved {
+            isa.run(Derive::<_, _, K, true> { loss, row, classes, label, scale, results });
+        } else {
+            isa.run(Derive::<_, _, K, false> { loss, row, classes, label, scale, results });
+        }
+    }
+}
+
+impl<T: Real> Classes<'_, T> {
+    #[inline(always)]
+    fn at(self, i: usize) -> Class<T> {
+        Class { score: self.scores[i], probability: self.probabilities[i], weight: self.weights[i] }
+    }
+
+    /// Cut to a multiple of the grain: a length that the compiler sees to be one leaves its loops no remainder.
+    #[inline(always)]
+    fn trimmed(self) -> (usize, Self) {
+        let len = self.scores.len().min(BLOCK) / GRAIN * GRAIN;
+        let Self { scores, probabilities, weights } = self;
+        (len, Self { scores: &scores[..len], probabilities: &probabilities[..len], weights: &weights[..len] })
+    }
+}
+
+struct Terms<'a, L, T, const K: usize> {
+    loss: L,
+    classes: Classes<'a, T>,
+    largest: T,
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Terms<'_, L, T, K> {
+    type Output = [T; K];
+
+    #[inline(always)]
+    fn run(self) -> [T; K] {
+        let Self { loss, classes, largest } = self;
+        let mut lanes = [[T::ZERO; LANES]; K];
+        let (scores, probabilities) = (classes.scores.as_chunks::<LANES>().0, classes.probabilities.as_chunks().0);
+        for ((scores, probabilities), weights) in scores.iter().zip(probabilities).zip(classes.weights.as_chunks().0) {
+            let classes = [scores, probabilities, weights];
+            for lane in 0..LANES {
+                let [score, probability, weight] = classes.map(|part: &[T; LANES]| part[lane]);
+                let terms = loss.terms(largest, Class { score, probability, weight });
+                for k in 0..K {
+                    if L::NEEDED[k] {
+                        lanes[k][lane] = lanes[k][lane] + terms[k];
+                    }
+                }
+            }
+        }
+        lanes.map(|lanes| block::fold(lanes, |a, b| a + b))
+    }
+}
+
+struct Derive<'a, L, T, const K: usize, const CURVATURE: bool> {
+    loss: L,
+    row: Row<T, K>,
+    classes: Classes<'a, T>,
+    label: Option<usize>,
+    scale: T,
+    results: &'a mut Results<T>,
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for Derive<'_, L, T, K, CURVATURE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { loss, row, classes, label, scale, results } = self;
+        let (len, classes) = classes.trimmed();
+        if len < GRAIN {
+            return;
+        }
+        let slopes = loss.slopes(&row);
+        // SAFETY: the loop writes every element of each slice.
+        let (slope, curvature) =
+            unsafe { (results.slope.written(len), results.curvature.written(if CURVATURE { len } else { 0 })) };
+        Self::fill(loss, slopes, classes, len, scale, slope, curvature);
+        if let Some(label) = label {
+            let (first, second) = loss.at_label(&slopes, classes.at(label));
+            slope[label] = first * scale;
+            if CURVATURE {
+                curvature[label] = second * scale;
+            }
+        }
+    }
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Derive<'_, L, T, K, CURVATURE> {
+    /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    #[inline(always)]
+    fn fill(
+        loss: L,
+        slopes: L::Slopes<T>,
+        classes: Classes<'_, T>,
+        len: usize,
+        scale: T,
+        slope: &mut [T],
+        curvature: &mut [T],
+    ) {
+        for i in 0..len {
+            let (first, second) = loss.at(&slopes, classes.at(i));
+            slope[i] = first * scale;
+            if CURVATURE {
+                curvature[i] = second * scale;
+            }
+        }
+    }
+}
+
+/// Room for what a formula says of a block of classes.
+pub struct Results<T> {
+    slope: Block<T>,
+    curvature: Block<T>,
+}
+
+/// A buffer with an axis of classes: where a sample's first class lies, and the distance to the next.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    /// The first class of each sample.
+    pub samples: Operand,
+    /// Bytes from a class to the next.
+    pub stride: isize,
+}
+
+/// What a row is compared with.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A class for each sample.
+    Labels(Operand),
+    /// A probability for each class of each sample.
+    Probabilities(Matrix),
+}
+
+/// A call: buffers and what to do with them. All layouts are that of the samples.
+pub struct Call<'a> {
+    /// The samples, in C order.
+    pub layout: &'a Layout,
+    /// What is wanted.
+    pub want: Want,
+    /// The number of classes.
+    pub classes: usize,
+    /// The scores.
+    pub input: &'a Matrix,
+    /// Labels or probabilities.
+    pub target: &'a Target,
+    /// A weight for each class.
+    pub class_weight: Option<Run>,
+    /// The label of samples that are left out.
+    pub ignore_index: Option<i128>,
+    /// Weights that multiply losses and derivatives; 0 leaves a sample out.
+    pub sample_weight: Option<&'a Operand>,
+    /// What each row of the gradient is multiplied by, in a vector-Jacobian product.
+    pub grad_output: Option<&'a Operand>,
+    /// What derivatives are multiplied by.
+    pub factor: f64,
+    /// Where losses go, if they are not only summed.
+    pub value: Option<&'a Operand>,
+    /// Where first derivatives go.
+    pub slope: Option<&'a Matrix>,
+    /// Where second derivatives go.
+    pub curvature: Option<&'a Matrix>,
+    /// Whether the losses are summed.
+    pub sum: bool,
+}
+
+/// What a thread carries from row to row.
+struct State<T> {
+    scores: Block<T>,
+    probabilities: Block<T>,
+    weights: Block<T>,
+    results: Results<T>,
+    sample_weights: Block<T>,
+    grad_outputs: Block<T>,
+    values: Block<T>,
+}
+
+/// What a thread finds.
+struct Found {
+    sum: ExactSum,
+    /// The first row whose label is not a class, and the label.
+    misfit: Option<Misfit>,
+}
+
+type Misfit = (usize, Result<i128, f64>);
+
+impl Found {
+    const NOTHING: Self = Self { sum: ExactSum::new(), misfit: None };
+
+    fn note(&mut self, misfit: Option<Misfit>) {
+        if let Some((row, _)) = misfit
+            && self.misfit.is_none_or(|(first, _)| row < first)
+        {
+            self.misfit = misfit;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.sum.merge(&other.sum);
+        self.note(other.misfit);
+    }
+
+    fn sum(self) -> Result<ExactSum, Failure> {
+        match self.misfit {
+            Some((row, label)) => Err(Failure::Label { row, label }),
+            None => Ok(self.sum),
+        }
+    }
+}
+
+impl<T: Number> State<T> {
+    fn new(classes: usize) -> Self {
+        let mut state = Self {
+            scores: Block::new(),
+            probabilities: Block::new(),
+            weights: Block::new(),
+            results: Results { slope: Block::new(), curvature: Block::new() },
+            sample_weights: Block::new(),
+            grad_outputs: Block::new(),
+            values: Block::new(),
+        };
+        // What classes have where the call says nothing of it.
+        let len = classes.next_multiple_of(GRAIN);
+        // SAFETY: all of each slice is filled.
+        unsafe {
+            state.probabilities.filled(len, |room| room.fill(T::ZERO));
+            state.weights.filled(len, |room| room.fill(T::ONE));
+        }
+        state
+    }
+}
+
+/// What a target says of a sample.
+enum Sample {
+    /// Nothing: the sample is left out.
+    Ignored,
+    /// The class, where targets are labels.
+    Class(Option<usize>),
+}
+
+impl Call<'_> {
+    /// The exact sum of the samples' weights, after all labels have been looked at.
+    ///
+    /// # Errors
+    /// If a label is not a class, or `stop` said so.
+    ///
+    /// # Safety
+    /// The labels and weights must be readable.
+    pub unsafe fn total_weight<T: Number>(&self, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+        let isa = Isa::active();
+        let samples = self.layout.len();
+        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+            let mut found = Found::NOTHING;
+            let (mut weights, mut values) = (Block::<T>::new(), Block::<T>::new());
+            while let Some(task) = next() {
+                let start = task * BLOCK;
+                let len = BLOCK.min(samples - start);
+                let mut misfit = None;
+                // SAFETY: the caller's; every element of `values` is written.
+                unsafe {
+                    let weights = match self.sample_weight {
+                        Some(operand) => Some(self.layout.fetch(isa, operand, start, len, &mut weights)),
+                        None => None,
+                    };
+                    let values = values.filled(len, |values| {
+                        for (i, value) in values.iter_mut().enumerate() {
+                            let weight = weights.map_or(T::ONE, |weights| weights[i]);
+                            *value = match self.sample(start + i) {
+                                Ok(Sample::Class(Some(label))) => weight * self.class_weight(isa, label),
+                                Ok(Sample::Class(None)) => weight,
+                                Ok(Sample::Ignored) => T::ZERO,
+                                Err(label) => {
+                                    misfit = misfit.or(Some((start + i, label)));
+                                    T::ZERO
+                                }
+                            };
+                        }
+                    });
+                    block::add(isa, &mut found.sum, values);
+                }
+                found.note(misfit);
+            }
+            found
+        };
+        threads::share(samples.div_ceil(BLOCK), samples >= SPREAD_FROM, stop, work, Found::merge)?.sum()
+    }
+
+    /// Runs the call; the exact sum of the weighted losses, if it is wanted.
+    ///
+    /// # Errors
+    /// If a label is not a class, or `stop` said so.
+    ///
+    /// # Safety
+    /// The buffers must be readable, the results' writable, by nobody else and without overlap, except that a result may be
+    /// an operand.
+    pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+        let isa = Isa::active();
+        let samples = self.layout.len();
+        let rows = (ELEMENTS_PER_TASK / self.classes).clamp(1, BLOCK);
+        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+            let mut found = Found::NOTHING;
+            let mut state = State::new(self.classes.min(BLOCK));
+            while let Some(task) = next() {
+                let start = task * rows;
+                // SAFETY: the caller's, and no other task has these rows.
+                unsafe { self.rows(isa, loss, &mut state, &mut found, start, rows.min(samples - start)) };
+            }
+            storage::fence();
+            found
+        };
+        let spread = samples * self.classes >= SPREAD_FROM;
+        threads::share(samples.div_ceil(rows), spread, stop, work, Found::merge)?.sum()
+    }
+
+    /// What the target says of a sample.
+    ///
+    /// # Safety
+    /// The labels must be readable.
+    #[inline]
+    unsafe fn sample(&self, row: usize) -> Result<Sample, Result<i128, f64>> {
+        let Target::Labels(labels) = self.target else { return Ok(Sample::Class(None)) };
+        // SAFETY: the caller's.
+        match unsafe { self.layout.at(labels, row).label(0) } {
+            Ok(label) if Some(label) == self.ignore_index => Ok(Sample::Ignored),
+            Ok(label) if (0..self.classes as i128).contains(&label) => Ok(Sample::Class(Some(label as usize))),
+            label => Err(label),
+        }
+    }
+
+    /// # Safety
+    /// The weights must be readable.
+    #[inline]
+    unsafe fn class_weight<T: Real>(&self, isa: Isa, label: usize) -> T {
+        let mut weight = [T::ONE];
+        if let Some(weights) = self.class_weight {
+            // SAFETY: the caller's; the label is a class.
+            unsafe { weights.from(label).load(isa, &mut weight) };
+        }
+        weight[0]
+    }
+
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn rows<T: Number>(
+        &self,
+        isa: Isa,
+        loss: &dyn Blocks<T>,
+        state: &mut State<T>,
+        found: &mut Found,
+        start: usize,
+        len: usize,
+    ) {
+        let mut misfit = None;
+        let State { scores, probabilities, weights, results, sample_weights, grad_outputs, values } = state;
+        // SAFETY: the caller's for all that is read and written; every element of `values` is written.
+        unsafe {
+            let sample_weights = match self.sample_weight {
+                Some(operand) => Some(self.layout.fetch(isa, operand, start, len, sample_weights)),
+                None => None,
+            };
+            let grad_outputs = match self.grad_output {
+                Some(operand) => Some(self.layout.fetch(isa, operand, start, len, grad_outputs)),
+                None => None,
+            };
+            let values = values.filled(len, |values| {
+                for (i, value) in values.iter_mut().enumerate() {
+                    let row = start + i;
+                    let weight = sample_weights.map_or(T::ONE, |weights| weights[i]);
+                    let sample = self.sample(row).unwrap_or_else(|label| {
+                        misfit = misfit.or(Some((row, label)));
+                        Sample::Ignored
+                    });
+                    let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
+                    let rooms = Rooms { scores, probabilities, weights };
+                    *value = self.row(isa, loss, row, sample, weight, grad_output, rooms, results);
+                }
+            });
+            if self.sum {
+                block::add(isa, &mut found.sum, values);
+            }
+            if let Some(output) = self.value {
+                self.layout.put(isa, output, start, values, false);
+            }
+        }
+        found.note(misfit);
+    }
+
+    /// Computes a row: returns its weighted loss, writes its derivatives.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn row<T: Number>(
+        &self,
+        isa: Isa,
+        loss: &dyn Blocks<T>,
+        row: usize,
+        sample: Sample,
+        weight: T,
+        grad_output: T,
+        mut rooms: Rooms<'_, T>,
+        results: &mut Results<T>,
+    ) -> T {
+        let label = match sample {
+            Sample::Class(label) if weight != T::ZERO => label,
+            _ => {
+                // SAFETY: the caller's.
+                unsafe { self.clear(isa, row, results) };
+                return T::ZERO;
+            }
+        };
+        // SAFETY: the caller's.
+        unsafe {
+            let mut swept = Swept {
+                largest: -T::INFINITY,
+                sums: [0.0; MOST_SUMS],
+                label: Class { score: T::ZERO, probability: T::ONE, weight: T::ONE },
+            };
+            if let Some(label) = label {
+                let mut score = [T::ZERO];
+                self.input.row(self.layout, row).from(label).load(isa, &mut score);
+                swept.label.score = score[0];
+                swept.label.weight = self.class_weight(isa, label);
+            }
+            if loss.sweeps() {
+                for (start, len) in blocks(self.classes) {
+                    loss.sweep(isa, self.classes(isa, row, start, len, &mut rooms), &mut swept);
+                }
+            }
+            if self.want.slope() {
+                let scale = weight * T::of(self.factor) * grad_output;
+                for (start, len) in blocks(self.classes) {
+                    let classes = self.classes(isa, row, start, len, &mut rooms);
+                    let label = label.and_then(|label| label.checked_sub(start)).filter(|&label| label < len);
+                    loss.derive(isa, classes, &swept, label, scale, self.want.curvature(), results);
+                    self.put(isa, row, start, len, results);
+                }
+            }
+            if self.want.value() { loss.value(&swept) * weight } else { T::ZERO }
+        }
+    }
+
+    /// A block of a row's classes, followed up to a multiple of the grain by ones that add nothing.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    #[inline]
+    unsafe fn classes<'a, T: Real>(
+        &self,
+        isa: Isa,
+        row: usize,
+        start: usize,
+        len: usize,
+        rooms: &'a mut Rooms<'_, T>,
+    ) -> Classes<'a, T> {
+        let padded = len.next_multiple_of(GRAIN);
+        // SAFETY: the caller's; `State::new` has filled the rooms of probabilities and weights.
+        unsafe {
+            let scores = self.input.row(self.layout, row).from(start);
+            let scores = block_of(isa, scores, len, -T::INFINITY, rooms.scores);
+            let probabilities = match self.target {
+                Target::Probabilities(matrix) => {
+                    block_of(isa, matrix.row(self.layout, row).from(start), len, T::ZERO, rooms.probabilities)
+                }
+                Target::Labels(_) => rooms.probabilities.written(padded),
+            };
+            let weights = match self.class_weight {
+                Some(weights) => block_of(isa, weights.from(start), len, T::ONE, rooms.weights),
+                None => rooms.weights.written(padded),
+            };
+            Classes { scores, probabilities, weights }
+        }
+    }
+
+    /// Writes a block of a row's derivatives.
+    ///
+    /// # Safety
+    /// As [`Call::run`], and `results` must hold as many.
+    unsafe fn put<T: Real>(&self, isa: Isa, row: usize, start: usize, len: usize, results: &mut Results<T>) {
+        let elements = self.layout.len() * self.classes;
+        for (matrix, room) in [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)] {
+            if let Some(matrix) = matrix {
+                let run = matrix.row(self.layout, row).from(start);
+                // SAFETY: the caller's.
+                unsafe { run.store(isa, room.written(len), elements * run.dtype.size() >= STREAM_FROM) };
+            }
+        }
+    }
+
+    /// Writes zeros as a row's derivatives.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn clear<T: Real>(&self, isa: Isa, row: usize, results: &mut Results<T>) {
+        if self.want.slope() {
+            for (start, len) in blocks(self.classes) {
+                // SAFETY: both rooms are filled; the rest is the caller's.
+                unsafe {
+                    results.slope.filled(len, |room| room.fill(T::ZERO));
+                    results.curvature.filled(len, |room| room.fill(T::ZERO));
+                    self.put(isa, row, start, len, results);
+                }
+            }
+        }
+    }
+}
+
+/// Where blocks of classes are converted to.
+struct Rooms<'a, T> {
+    scores: &'a mut Block<T>,
+    probabilities: &'a mut Block<T>,
+    weights: &'a mut Block<T>,
+}
+
+impl Matrix {
+    #[inline]
+    fn row(&self, layout: &Layout, row: usize) -> Run {
+        Run { stride: self.stride, ..layout.at(&self.samples, row) }
+    }
+}
+
+/// The blocks of a row: multiples of the grain, and one last block that is shorter than the grain.
+fn blocks(classes: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let left = classes - start;
+        let len = if left < GRAIN { left } else { left.min(BLOCK) / GRAIN * GRAIN };
+        start += len;
+        (len > 0).then_some((start - len, len))
+    })
+}
+
+/// The first elements of a run, as they lie where that can be, else converted; padded to a multiple of the grain.
+///
+/// # Safety
+/// The run must have `len` readable elements that nobody writes while the slice lives.
+#[inline]
+unsafe fn block_of<T: Real>(isa: Isa, run: Run, len: usize, padding: T, room: &mut Block<T>) -> &[T] {
+    let padded = len.next_multiple_of(GRAIN);
+    if padded == len {
+        // SAFETY: the caller's.
+        if let Some(slice) = unsafe { run.as_slice(len) } {
+            return slice;
+        }
+    }
+    // SAFETY: all of the slice is written.
+    unsafe {
+        room.filled(padded, |room| {
+            run.load(isa, &mut room[..len]);
+            room[len..].fill(padding);
+        })
+    }
+}

@@ -1,0 +1,52 @@
+use crate::loss::{Jet, Pointwise};
+use crate::real::Real;
+
+/// The cross-entropy of a probability p and a target t, −t ln p − (1 − t) ln(1 − p).
+///
+/// As torch has it, logarithms are bounded by −100 and the gradient's denominator p(1 − p) by 1e−12, so that a certain and
+/// wrong prediction costs 100.
+#[derive(Clone, Copy)]
+pub struct BinaryCrossEntropy;
+
+impl Pointwise for BinaryCrossEntropy {
+    const DOMAIN: [Option<(f64, f64)>; 2] = [Some((0.0, 1.0)), Some((0.0, 1.0))];
+
+    #[inline(always)]
+    fn at<T: Real>(&self, [p, t]: [T; 2]) -> Jet<T> {
+        let least = T::of(-100.0);
+        // `max` would drop a NaN.
+        let bounded = |logarithm: T| if logarithm < least { least } else { logarithm };
+        let variance = p * (T::ONE - p);
+        let variance = if variance < T::of(1e-12) { T::of(1e-12) } else { variance };
+        let slope = (p - t) / variance;
+        Jet {
+            value: -(t * bounded(p.ln()) + (T::ONE - t) * bounded((-p).ln_1p())),
+            slope,
+            // The derivative of the quotient, where the denominator is not bounded.
+            curvature: (T::ONE - slope * (T::ONE - p - p)) / variance,
+        }
+    }
+}
+
+/// The same of a logit x, p = σ(x), with a weight c of the positive part: −c t ln σ(x) − (1 − t) ln σ(−x).
+///
+/// Both logarithms come from ln(1 + e^−|x|), neither of which cancels; at infinite logits a part of weight 0 is 0.
+#[derive(Clone, Copy)]
+pub struct BinaryCrossEntropyWithLogits;
+
+impl Pointwise<3> for BinaryCrossEntropyWithLogits {
+    #[inline(always)]
+    fn at<T: Real>(&self, [x, t, pos_weight]: [T; 3]) -> Jet<T> {
+        let (negative, positive) = (T::ONE - t, pos_weight * t);
+        let small = (-x.abs()).exp_nonpositive();
+        let (softplus, larger) = (small.ln_1p(), T::ONE / (T::ONE + small));
+        let smaller = small * larger;
+        let (sigmoid, complement) = if x > T::ZERO { (larger, smaller) } else { (smaller, larger) };
+        let part = |weight: T, magnitude: T| if weight == T::ZERO { weight } else { weight * (magnitude + softplus) };
+        Jet {
+            value: part(negative, x.max(T::ZERO)) + part(positive, (-x).max(T::ZERO)),
+            slope: negative * sigmoid - positive * complement,
+            curvature: (negative + positive) * sigmoid * complement,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+use crate::loss::{Class, Row, Rowwise};
+use crate::real::Real;
+
+/// The negative log-likelihood of a label y under log-probabilities x, −w_y x_y.
+#[derive(Clone, Copy)]
+pub struct NegativeLogLikelihood;
+
+impl Rowwise<0> for NegativeLogLikelihood {
+    type Slopes<T: Real> = ();
+
+    #[inline(always)]
+    fn terms<T: Real>(&self, _: T, _: Class<T>) -> [T; 0] {
+        []
+    }
+
+    #[inline(always)]
+    fn raise<T: Real>(&self, sums: [T; 0], _: T) -> [T; 0] {
+        sums
+    }
+
+    #[inline(always)]
+    fn value<T: Real>(&self, row: &Row<T, 0>) -> T {
+        let Class { score, weight, .. } = row.label;
+        if weight == T::ZERO { T::ZERO } else { -(weight * score) }
+    }
+
+    #[inline(always)]
+    fn slopes<T: Real>(&self, _: &Row<T, 0>) {}
+
+    #[inline(always)]
+    fn at<T: Real>(&self, (): &(), _: Class<T>) -> (T, T) {
+        (T::ZERO, T::ZERO)
+    }
+
+    #[inline(always)]
+    fn at_label<T: Real>(&self, (): &(), class: Class<T>) -> (T, T) {
+        (-class.weight, T::ZERO)
+    }
+}

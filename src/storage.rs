@@ -1,0 +1,540 @@
+//! What lies in a buffer: float64, float32, float16, bfloat16, integers and bool, and how it becomes a `Real` and back.
+//!
+//! The conversions are integer and floating-point arithmetic that LLVM vectorises; hardware conversions of float16 do not
+//! exist on the baseline, and `half`'s do not inline into a loop.
+
+use crate::isa::{Isa, Kernel};
+use crate::real::Real;
+
+/// The type of a buffer's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE binary64
+    Float64,
+    /// IEEE binary32
+    Float32,
+    /// IEEE binary16
+    Float16,
+    /// The upper half of a binary32
+    Bfloat16,
+    /// Signed integers
+    Int8,
+    /// 16 bits
+    Int16,
+    /// 32 bits
+    Int32,
+    /// 64 bits
+    Int64,
+    /// Unsigned integers
+    Uint8,
+    /// 16 bits
+    Uint16,
+    /// 32 bits
+    Uint32,
+    /// 64 bits
+    Uint64,
+    /// One byte, true unless 0
+    Bool,
+}
+
+impl Dtype {
+    /// The type of a `T` as it lies in memory.
+    pub const fn of<T: Real>() -> Self {
+        if size_of::<T>() == 4 { Self::Float32 } else { Self::Float64 }
+    }
+
+    /// The size of an element in bytes.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Float64 | Self::Int64 | Self::Uint64 => 8,
+            Self::Float32 | Self::Int32 | Self::Uint32 => 4,
+            Self::Float16 | Self::Bfloat16 | Self::Int16 | Self::Uint16 => 2,
+            Self::Int8 | Self::Uint8 | Self::Bool => 1,
+        }
+    }
+
+    /// Whether it is one of the four floating-point types.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Self::Float64 | Self::Float32 | Self::Float16 | Self::Bfloat16)
+    }
+}
+
+/// An element as it lies in memory.
+trait Element: Copy {
+    /// Its bytes the other way round.
+    fn swapped(self) -> Self;
+    /// Its value.
+    fn widen<T: Real>(self) -> T;
+}
+
+/// An element that results are written as.
+trait FloatElement: Element {
+    /// The nearest element, ties to even.
+    fn narrow<T: Real>(value: T) -> Self;
+}
+
+/// IEEE binary16, by its bits.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Float16(u16);
+
+/// bfloat16, by its bits.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Bfloat16(u16);
+
+/// NumPy's bool, whose byte may hold anything.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Bool(u8);
+
+macro_rules! element {
+    ($($t:ident: |$x:ident| $swapped:expr, $widened:expr;)+) => {$(
+        impl Element for $t {
+            #[inline(always)]
+            fn swapped(self) -> Self {
+                let $x = self;
+                $swapped
+            }
+            #[inline(always)]
+            fn widen<T: Real>(self) -> T {
+                let $x = self;
+                $widened
+            }
+        }
+    )+};
+}
+
+element! {
+    f64: |x| Self::from_bits(x.to_bits().swap_bytes()), T::of(x);
+    f32: |x| Self::from_bits(x.to_bits().swap_bytes()), T::of(x.into());
+    Float16: |x| Self(x.0.swap_bytes()), T::of(f16_to_f32(x.0).into());
+    Bfloat16: |x| Self(x.0.swap_bytes()), T::of(f32::from_bits(u32::from(x.0) << 16).into());
+    i8: |x| x, T::of(x.into());
+    u8: |x| x, T::of(x.into());
+    i16: |x| x.swap_bytes(), T::of(x.into());
+    u16: |x| x.swap_bytes(), T::of(x.into());
+    i32: |x| x.swap_bytes(), T::of(f64::from(x));
+    u32: |x| x.swap_bytes(), T::of(f64::from(x));
+    i64: |x| x.swap_bytes(), T::of(x as f64);
+    u64: |x| x.swap_bytes(), T::of(x as f64);
+    Bool: |x| x, T::of(if x.0 == 0 { 0.0 } else { 1.0 });
+}
+
+impl FloatElement for f64 {
+    #[inline(always)]
+    fn narrow<T: Real>(value: T) -> Self {
+        value.to_f64()
+    }
+}
+
+impl FloatElement for f32 {
+    #[inline(always)]
+    fn narrow<T: Real>(value: T) -> Self {
+        value.to_f64() as f32
+    }
+}
+
+impl FloatElement for Float16 {
+    #[inline(always)]
+    fn narrow<T: Real>(value: T) -> Self {
+        Self(f32_to_f16(value.to_f64() as f32))
+    }
+}
+
+impl FloatElement for Bfloat16 {
+    #[inline(always)]
+    fn narrow<T: Real>(value: T) -> Self {
+        Self(f32_to_bf16(value.to_f64() as f32))
+    }
+}
+
+/// Widens a binary16, exactly: the bits are moved into place and the exponent's bias is corrected by a multiplication, which
+/// is right for subnormals too; only infinities and NaN need a select.
+#[inline(always)]
+fn f16_to_f32(half: u16) -> f32 {
+    const BIAS: f32 = f32::from_bits((127 + 112) << 23); // 2^112
+    let magnitude = u32::from(half & 0x7fff) << 13;
+    let scaled = (f32::from_bits(magnitude) * BIAS).to_bits();
+    let bits = if magnitude >= 0x7c00 << 13 { magnitude | 0x7f80_0000 } else { scaled };
+    f32::from_bits(bits | (u32::from(half & 0x8000) << 16))
+}
+
+/// Narrows to binary16, ties to even. Normal results are rounded by an integer addition that carries into the exponent;
+/// subnormal ones by a floating-point addition that puts the last place of the result at the last place of the sum.
+#[inline(always)]
+fn f32_to_f16(x: f32) -> u16 {
+    const SUBNORMAL: f32 = f32::from_bits((127 - 15 + (23 - 10) + 1) << 23); // 0.5: its last place is 2^-24
+    let sign = (x.to_bits() >> 16) & 0x8000;
+    let magnitude = x.to_bits() & 0x7fff_ffff;
+    let normal = magnitude.wrapping_add(0xfff + ((magnitude >> 13) & 1)).wrapping_sub(112 << 23) >> 13;
+    let subnormal = (f32::from_bits(magnitude) + SUBNORMAL).to_bits().wrapping_sub(SUBNORMAL.to_bits());
+    let nan = 0x7e00 | ((magnitude >> 13) & 0x3ff);
+    let finite = if magnitude < 113 << 23 { subnormal } else { normal };
+    // From 65520 up the nearest is infinity; the rounding addition has already carried there below 2^16.
+    let bounded = if magnitude >= 143 << 23 { 0x7c00 } else { finite };
+    let bits = if magnitude > 0x7f80_0000 { nan } else { bounded };
+    (bits | sign) as u16
+}
+
+/// Narrows to bfloat16, ties to even.
+#[inline(always)]
+fn f32_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    let nan = (bits >> 16) | 0x40;
+    (if bits & 0x7fff_ffff > 0x7f80_0000 { nan } else { rounded }) as u16
+}
+
+/// Calls `$body` with `$S` naming the Rust type of the elements.
+macro_rules! with_element {
+    ($dtype:expr, $S:ident => $body:expr) => {
+        match $dtype {
+            Dtype::Float64 => {
+                type $S = f64;
+                $body
+            }
+            Dtype::Float32 => {
+                type $S = f32;
+                $body
+            }
+            Dtype::Float16 => {
+                type $S = Float16;
+                $body
+            }
+            Dtype::Bfloat16 => {
+                type $S = Bfloat16;
+                $body
+            }
+            Dtype::Int8 => {
+                type $S = i8;
+                $body
+            }
+            Dtype::Int16 => {
+                type $S = i16;
+                $body
+            }
+            Dtype::Int32 => {
+                type $S = i32;
+                $body
+            }
+            Dtype::Int64 => {
+                type $S = i64;
+                $body
+            }
+            Dtype::Uint8 => {
+                type $S = u8;
+                $body
+            }
+            Dtype::Uint16 => {
+                type $S = u16;
+                $body
+            }
+            Dtype::Uint32 => {
+                type $S = u32;
+                $body
+            }
+            Dtype::Uint64 => {
+                type $S = u64;
+                $body
+            }
+            Dtype::Bool => {
+                type $S = Bool;
+                $body
+            }
+        }
+    };
+}
+
+/// Elements at equal distances in memory: one run of a strided buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// The first element, which need not be aligned.
+    pub first: *mut u8,
+    /// Bytes from one element to the next; may be zero or negative.
+    pub stride: isize,
+    /// The type of the elements.
+    pub dtype: Dtype,
+    /// Whether their bytes are in the other order than this machine's.
+    pub swapped: bool,
+}
+
+// SAFETY: a run is an address and a description; whoever reads or writes through it answers for the memory behind it, and
+// drivers write each element of a result from one thread only.
+unsafe impl Send for Run {}
+// SAFETY: as above.
+unsafe impl Sync for Run {}
+
+impl Run {
+    /// The elements from the `index`-th on.
+    #[inline(always)]
+    pub fn from(self, index: usize) -> Self {
+        Self { first: self.first.wrapping_offset(self.stride.wrapping_mul(index as isize)), ..self }
+    }
+
+    /// Reads the run's first elements into all of `out`.
+    ///
+    /// # Safety
+    /// The run must have `out.len()` readable elements.
+    pub unsafe fn load<T: Real>(self, isa: Isa, out: &mut [T]) {
+        isa.run(Load { run: self, out });
+    }
+
+    /// Writes all `values` to the run's first elements; `stream` writes past the caches, where that can be done.
+    ///
+    /// # Safety
+    /// The run must have `values.len()` writable elements, of a floating-point type.
+    pub unsafe fn store<T: Real>(self, isa: Isa, values: &[T], stream: bool) {
+        isa.run(Store { run: self, values, stream });
+    }
+
+    /// The element at `index` as an integer; `Err` with its value where a float is not whole.
+    ///
+    /// # Safety
+    /// The run must have a readable element there.
+    #[inline(always)]
+    pub unsafe fn label(self, index: usize) -> Result<i128, f64> {
+        let at = self.from(index).first;
+        macro_rules! read {
+            ($t:ty) => {{
+                // SAFETY: the caller's; the read is unaligned.
+                let value = unsafe { at.cast::<$t>().read_unaligned() };
+                if self.swapped { value.swapped() } else { value }
+            }};
+        }
+        match self.dtype {
+            Dtype::Int64 => Ok(read!(i64).into()),
+            Dtype::Int32 => Ok(read!(i32).into()),
+            Dtype::Int16 => Ok(read!(i16).into()),
+            Dtype::Int8 => Ok(read!(i8).into()),
+            Dtype::Uint64 => Ok(read!(u64).into()),
+            Dtype::Uint32 => Ok(read!(u32).into()),
+            Dtype::Uint16 => Ok(read!(u16).into()),
+            Dtype::Uint8 => Ok(read!(u8).into()),
+            Dtype::Bool => Ok((read!(Bool).0 != 0).into()),
+            Dtype::Float64 => whole(read!(f64)),
+            Dtype::Float32 => whole(read!(f32).into()),
+            Dtype::Float16 => whole(read!(Float16).widen()),
+            Dtype::Bfloat16 => whole(read!(Bfloat16).widen()),
+        }
+    }
+
+    /// The run as a slice, if its elements are `T` as they lie.
+    ///
+    /// # Safety
+    /// The run must have `len` readable elements that nobody writes while the slice lives.
+    #[inline(always)]
+    pub unsafe fn as_slice<'a, T: Real>(self, len: usize) -> Option<&'a [T]> {
+        let direct = self.dtype == Dtype::of::<T>()
+            && !self.swapped
+            && self.stride == size_of::<T>() as isize
+            && self.first.cast::<T>().is_aligned();
+        // SAFETY: the caller's, and the type, order, distance and alignment have been checked.
+        direct.then(|| unsafe { std::slice::from_raw_parts(self.first.cast::<T>(), len) })
+    }
+}
+
+fn whole(value: f64) -> Result<i128, f64> {
+    if value == value.trunc() && value.abs() < 1e18 { Ok(value as i128) } else { Err(value) }
+}
+
+struct Load<'a, T> {
+    run: Run,
+    out: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Load<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { run, out } = self;
+        with_element!(run.dtype, S => {
+            let size = size_of::<S>() as isize;
+            // The strides that occur most get loops of their own, which vectorise.
+            // SAFETY: `Run::load`'s caller grants `out.len()` elements at `run.stride`.
+            unsafe {
+                if run.swapped {
+                    read::<S, T>(run.first, run.stride, out, S::swapped);
+                } else if run.stride == size {
+                    read::<S, T>(run.first, size, out, |x| x);
+                } else {
+                    read::<S, T>(run.first, run.stride, out, |x| x);
+                }
+            }
+        });
+    }
+}
+
+/// # Safety
+/// `first` must have `out.len()` readable elements at that stride.
+#[inline(always)]
+unsafe fn read<S: Element, T: Real>(first: *const u8, stride: isize, out: &mut [T], order: impl Fn(S) -> S) {
+    for (i, out) in out.iter_mut().enumerate() {
+        // SAFETY: the caller's.
+        let element = unsafe { first.offset(stride * i as isize).cast::<S>().read_unaligned() };
+        *out = order(element).widen();
+    }
+}
+
+struct Store<'a, T> {
+    run: Run,
+    values: &'a [T],
+    stream: bool,
+}
+
+impl<T: Real> Kernel for Store<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { run, values, stream } = self;
+        // SAFETY: `Run::store`'s caller grants `values.len()` writable elements at `run.stride`.
+        unsafe {
+            match run.dtype {
+                Dtype::Float64 => write::<f64, T>(run, values, stream),
+                Dtype::Float32 => write::<f32, T>(run, values, stream),
+                Dtype::Float16 => write::<Float16, T>(run, values, stream),
+                Dtype::Bfloat16 => write::<Bfloat16, T>(run, values, stream),
+                _ => unreachable!("results are floating-point"),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As `Run::store`.
+#[inline(always)]
+unsafe fn write<S: FloatElement, T: Real>(run: Run, values: &[T], stream: bool) {
+    let size = size_of::<S>() as isize;
+    if run.stride == size && !run.swapped {
+        if stream && run.dtype == Dtype::of::<T>() {
+            // SAFETY: the elements are `T`, side by side.
+            unsafe { stream_bytes(values.as_ptr().cast(), run.first, size_of_val(values)) };
+            return;
+        }
+        for (i, &value) in values.iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { run.first.cast::<S>().add(i).write_unaligned(S::narrow(value)) };
+        }
+    } else {
+        for (i, &value) in values.iter().enumerate() {
+            let element = S::narrow(value);
+            let element = if run.swapped { element.swapped() } else { element };
+            // SAFETY: the caller's.
+            unsafe { run.first.offset(run.stride * i as isize).cast::<S>().write_unaligned(element) };
+        }
+    }
+}
+
+/// Copies past the caches: a large result is not read again soon, and a store that misses would first fetch its line.
+///
+/// # Safety
+/// Both ranges must be valid and must not overlap.
+#[inline(always)]
+unsafe fn stream_bytes(from: *const u8, to: *mut u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_loadu_si128, _mm_stream_si128};
+        let head = to.align_offset(16).min(bytes);
+        let body = (bytes - head) / 16 * 16;
+        // SAFETY: within the caller's ranges, and `to + head` is aligned to 16 as the streaming store asks.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, to, head);
+            for at in (head..head + body).step_by(16) {
+                _mm_stream_si128(to.add(at).cast(), _mm_loadu_si128(from.add(at).cast()));
+            }
+            let done = head + body;
+            std::ptr::copy_nonoverlapping(from.add(done), to.add(done), bytes - done);
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: the caller's.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, to, bytes);
+    }
+}
+
+/// Makes streamed results visible to other threads: to be called by a thread before it reports its work done.
+#[inline(always)]
+pub fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is baseline on x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value of a binary16, straight from the definition.
+    fn f16_value(bits: u16) -> f64 {
+        let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 0x3ff));
+        let magnitude = match exponent {
+            0 => fraction * 2f64.powi(-24),
+            31 if fraction == 0.0 => f64::INFINITY,
+            31 => f64::NAN,
+            _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+        };
+        if bits >> 15 == 1 { -magnitude } else { magnitude }
+    }
+
+    #[test]
+    fn every_float16_widens_exactly_and_narrows_to_itself() {
+        for bits in 0..=u16::MAX {
+            let (value, wide) = (f16_value(bits), f16_to_f32(bits));
+            if value.is_nan() {
+                assert!(wide.is_nan() && f16_to_f32(f32_to_f16(wide)).is_nan(), "{bits:#06x}");
+            } else {
+                assert_eq!(f64::from(wide).to_bits(), value.to_bits(), "{bits:#06x}");
+                assert_eq!(f32_to_f16(wide), bits, "{bits:#06x}");
+            }
+        }
+    }
+
+    /// Between two neighbours, narrowing goes to the nearer and at the middle to the even one.
+    #[test]
+    fn float16_rounds_to_nearest_even() {
+        for low in 0..0x7c00_u16 {
+            // Beyond the largest finite one, infinity stands for 2^16.
+            let above = if low + 1 == 0x7c00 { 65536.0 } else { f16_value(low + 1) };
+            let middle = f64::midpoint(f16_value(low), above) as f32;
+            let even = low + (low & 1);
+            assert_eq!(f32_to_f16(middle), even, "{low:#06x}");
+            assert_eq!(f32_to_f16(middle.next_down()), low, "{low:#06x}");
+            assert_eq!(f32_to_f16(middle.next_up()), low + 1, "{low:#06x}");
+            assert_eq!(f32_to_f16(-middle), even | 0x8000, "{low:#06x}");
+        }
+        assert_eq!(f32_to_f16(f32::MAX), 0x7c00);
+        assert_eq!(f32_to_f16(f32::INFINITY), 0x7c00);
+    }
+
+    #[test]
+    fn bfloat16_rounds_to_nearest_even() {
+        for low in 0..0x7f80_u32 {
+            let middle = f32::from_bits((low << 16) | 0x8000);
+            assert_eq!(u32::from(f32_to_bf16(middle)), low + (low & 1));
+            assert_eq!(u32::from(f32_to_bf16(middle.next_down())), low);
+            assert_eq!(u32::from(f32_to_bf16(middle.next_up())), low + 1);
+        }
+        assert!(f32::from_bits(u32::from(f32_to_bf16(f32::from_bits(0x7f80_0001))) << 16).is_nan());
+        assert_eq!(f32_to_bf16(f32::NEG_INFINITY), 0xff80);
+    }
+
+    #[test]
+    fn streaming_copies_every_byte_at_every_alignment() {
+        let from: Vec<u8> = (0..200).collect();
+        for start in 0..20 {
+            for len in 0..100 {
+                let mut to = vec![255_u8; 200];
+                // SAFETY: both vectors have 200 bytes.
+                unsafe { stream_bytes(from.as_ptr().add(3), to.as_mut_ptr().add(start), len) };
+                fence();
+                assert_eq!(to[start..start + len], from[3..3 + len]);
+                assert!(to[..start].iter().chain(&to[start + len..]).all(|&byte| byte == 255));
+            }
+        }
+    }
+}
