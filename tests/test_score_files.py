@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-
 from lossrs.scoring import ScoreError, score
 
 ROWS = 1_000
