@@ -351,12 +351,12 @@ ERRORS = {
     "label too large": (
         lambda t: table(t, label=[0, 1, 0, 2, 0]),
         CLASS,
-        "table.parquet: label 2 at row 3 is outside [0, 2)",
+        "table.parquet: column 'label': label 2 at row 3 is outside [0, 2)",
     ),
     "label negative": (
         lambda t: table(t, label=[0, 1, 0, 0, -7]),
         CLASS,
-        "table.parquet: label -7 at row 4 is outside [0, 2)",
+        "table.parquet: column 'label': label -7 at row 4 is outside [0, 2)",
     ),
     "label not whole": (lambda t: table(t, label=[0, 1, 0.5, 0, 1]), CLASS, "label 0.5 at row 2 is not a whole number"),
     "label nan": (
@@ -367,7 +367,12 @@ ERRORS = {
     "probability outside": (
         lambda t: table(t, x=[0.0, 0.5, 1.0, 0.5, 1.5]),
         XY | {"loss": "binary_cross_entropy"},
-        "table.parquet: 1.5 at row 4 is outside the domain of binary_cross_entropy",
+        "table.parquet: column 'x': 1.5 at row 4 is outside the domain of binary_cross_entropy",
+    ),
+    "target probability outside": (
+        lambda t: table(t, p=[0.5] * 5, q=[0.0, 0.5, -1.0, 0.5, 0.5]),
+        {"input": "p,p", "target": "p,q", "loss": "binary_cross_entropy"},
+        "table.parquet: column 'q': -1.0 at row 2 is outside the domain of binary_cross_entropy",
     ),
     "columns differ": (lambda t: table(t), XY | {"input": "x,y"}, "2 input columns and 1 target columns"),
     "class weights of another number": (
