@@ -310,7 +310,7 @@ impl Call<'_> {
                 // SAFETY: the caller's.
                 unsafe {
                     let block = (start, len);
-                    self.find_outside(isa, sources, other_rooms, found, block, (i, operands[i], low, high));
+                    Self::find_outside(isa, sources, other_rooms, found, block, (i, operands[i], low, high));
                 }
             }
         }
@@ -363,7 +363,6 @@ impl Call<'_> {
     /// As [`Call::run`].
     #[cold]
     unsafe fn find_outside<T: Number>(
-        &self,
         isa: Isa,
         sources: &Sources<'_>,
         rooms: &mut [Block<T>],

@@ -40,6 +40,8 @@ pub struct Swept<T> {
 pub trait Blocks<T>: Send + Sync {
     /// Whether the formula has sums over the classes.
     fn sweeps(&self) -> bool;
+    /// [`Rowwise::LABEL_WEIGHS_ALL`]
+    fn label_weighs_all(&self) -> bool;
     /// Adds a block of classes to the sums.
     fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>);
     /// The row's loss.
@@ -94,6 +96,10 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         K > 0
     }
 
+    fn label_weighs_all(&self) -> bool {
+        L::LABEL_WEIGHS_ALL
+    }
+
     fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>) {
         let largest = block::largest(isa, classes.scores).max(row.largest);
         if largest > row.largest && row.largest > -T::INFINITY {
@@ -103,6 +109,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
             }
         }
         row.largest = largest;
+        // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
+        let largest = if largest > -T::INFINITY { largest } else { T::ZERO };
         let terms = isa.run(Terms::<_, _, K> { loss: self.0, classes, largest });
         for (sum, term) in row.sums.iter_mut().zip(terms) {
             *sum += term.to_f64();
@@ -356,6 +364,7 @@ impl<T: Number> State<T> {
 }
 
 /// What a target says of a sample.
+#[derive(Clone, Copy)]
 enum Sample {
     /// Nothing: the sample is left out.
     Ignored,
@@ -394,6 +403,7 @@ impl Call<'_> {
                                 Ok(Sample::Class(Some(label))) => weight * self.class_weight(isa, label),
                                 Ok(Sample::Class(None)) => weight,
                                 Ok(Sample::Ignored) => T::ZERO,
+                                Err(_) if weight == T::ZERO => T::ZERO,
                                 Err(label) => {
                                     misfit = misfit.or(Some((start + i, label)));
                                     T::ZERO
@@ -492,7 +502,9 @@ impl Call<'_> {
                     let row = start + i;
                     let weight = sample_weights.map_or(T::ONE, |weights| weights[i]);
                     let sample = self.sample(row).unwrap_or_else(|label| {
-                        misfit = misfit.or(Some((row, label)));
+                        if weight != T::ZERO {
+                            misfit = misfit.or(Some((row, label)));
+                        }
                         Sample::Ignored
                     });
                     let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
@@ -541,10 +553,14 @@ impl Call<'_> {
                 label: Class { score: T::ZERO, probability: T::ONE, weight: T::ONE },
             };
             if let Some(label) = label {
+                swept.label.weight = self.class_weight(isa, label);
+                if loss.label_weighs_all() && swept.label.weight == T::ZERO {
+                    self.clear(isa, row, results);
+                    return T::ZERO;
+                }
                 let mut score = [T::ZERO];
                 self.input.row(self.layout, row).from(label).load(isa, &mut score);
                 swept.label.score = score[0];
-                swept.label.weight = self.class_weight(isa, label);
             }
             if loss.sweeps() {
                 for (start, len) in blocks(self.classes) {
