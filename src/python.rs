@@ -6,7 +6,7 @@ mod elementary;
 mod error;
 mod exact_sum;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -131,8 +131,17 @@ fn get_num_threads() -> usize {
 
 /// Sets the number of threads that a call may use; 0 goes back to the default.
 #[pyfunction]
-fn set_num_threads(num_threads: usize) {
-    threads::set_threads(num_threads);
+fn set_num_threads(num_threads: &Bound<'_, PyAny>) -> PyResult<()> {
+    let number: PyResult<usize> = num_threads.extract();
+    let number = number.map_err(|error| {
+        if error.is_instance_of::<PyOverflowError>(num_threads.py()) {
+            PyValueError::new_err(format!("num_threads must be 0 for the default, or positive; got {num_threads}"))
+        } else {
+            error
+        }
+    })?;
+    threads::set_threads(number);
+    Ok(())
 }
 
 /// The instruction set that kernels use: "baseline", "avx2" or "avx512".

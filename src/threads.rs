@@ -1,15 +1,18 @@
 //! The pool: how many threads, work shared among them, and life after `fork`.
 //!
-//! The caller works too, and claims tasks from the same counter as the pool's threads, so a task never waits for a thread to
-//! wake. Nothing here depends on which thread did what: callers merge what the threads found by operations that commute.
+//! The caller works too, and claims tasks from the same counter as the pool's threads. A thread of the pool that gets to a call
+//! after its tasks are done is turned away, so a call never waits for a thread to wake, nor for another call's work. Nothing
+//! here depends on which thread did what: callers merge what the threads found by operations that commute.
 //!
 //! A pool does not survive `fork`: its threads are gone and its locks may be held for ever. The child of a fork therefore
-//! never touches an inherited pool, not even to drop it, and builds its own at the first call that wants one. No lock of ours
-//! is ever held, so there is none to inherit.
+//! never touches an inherited pool, not even to drop it, and builds its own at the first call that wants one. What is shared
+//! between calls is atomics, never a lock, so there is none to inherit.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::mem::{ManuallyDrop, transmute};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
@@ -29,18 +32,23 @@ static GENERATION: AtomicUsize = AtomicUsize::new(0);
 /// The newest pool, of this process or inherited. Pools are leaked: a thread may still be inside one.
 static POOL: AtomicPtr<Pool> = AtomicPtr::new(std::ptr::null_mut());
 
+/// The process in which a thread is building a pool, as its generation + 1; 0 if there is none.
+static BUILDING: AtomicUsize = AtomicUsize::new(0);
+
 /// Whether the system has refused threads and nobody has been told.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
+/// Threads of this process. A pool that is too small is not replaced but added to.
 struct Pool {
     generation: usize,
-    /// The threads besides the caller that were asked for.
+    /// The threads that were asked for, those of the smaller pools among them.
     asked: usize,
-    /// The threads that came, if any.
-    pool: Option<ThreadPool>,
+    /// Those of them that this pool adds, if they came.
+    added: Option<ThreadPool>,
+    smaller: Option<&'static Pool>,
 }
 
-/// The caller wanted to stop before the work was done.
+/// The caller wanted to stop before the work was done, or was forked and is the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted;
 
@@ -61,6 +69,8 @@ pub fn threads() -> usize {
 
 /// Sets the number of threads that a call may use; 0 goes back to the default.
 pub fn set_threads(threads: usize) {
+    // The environment is read here and not when next needed: that may be without the interpreter, which guards it.
+    let threads = if threads == 0 { default_threads(|name| std::env::var(name).ok()) } else { threads };
     THREADS.store(threads.min(MOST_THREADS), Ordering::Relaxed);
 }
 
@@ -87,7 +97,7 @@ fn default_threads(variable: impl Fn(&str) -> Option<String>) -> usize {
 /// `spread` says whether the work is worth other threads; `stop` is asked from time to time, on the caller's thread only.
 ///
 /// # Errors
-/// If `stop` said so; some of the tasks have then been worked.
+/// If `stop` said so, or forked; some of the tasks have then been worked.
 pub fn share<S: Send>(
     tasks: usize,
     spread: bool,
@@ -114,52 +124,165 @@ pub fn share<S: Send>(
         claim()
     };
     let helpers = if spread { threads().min(tasks).saturating_sub(1) } else { 0 };
-    let found = if let Some((pool, helpers)) = (helpers > 0).then(|| pool(helpers)).flatten() {
-        let others = Mutex::new(Vec::with_capacity(helpers));
-        let (claim, work, others_found) = (&claim, &work, &others);
-        let mut found = pool.in_place_scope(|scope| {
-            for _ in 0..helpers {
-                scope.spawn(move |_| {
-                    let found = work(&mut || claim());
-                    others_found.lock().unwrap_or_else(PoisonError::into_inner).push(found);
-                });
-            }
-            work(&mut claim_and_look)
-        });
-        for other in others.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            merge(&mut found, &other);
-        }
-        found
-    } else {
-        work(&mut claim_and_look)
+    // What a forked child has of it may be half written.
+    let others = ManuallyDrop::new(Mutex::new(Vec::with_capacity(helpers)));
+    let help = || {
+        let found = catch_unwind(AssertUnwindSafe(|| work(&mut || claim())));
+        others.lock().unwrap_or_else(PoisonError::into_inner).push(found);
     };
+    let mut found = with_help(helpers, &help, || work(&mut claim_and_look))?;
+    for other in ManuallyDrop::into_inner(others).into_inner().unwrap_or_else(PoisonError::into_inner) {
+        merge(&mut found, &other.unwrap_or_else(|panic| resume_unwind(panic)));
+    }
     if stopped.into_inner() { Err(Interrupted) } else { Ok(found) }
 }
 
-/// A pool of this process, and how many of the wanted threads it can give.
-fn pool(helpers: usize) -> Option<(&'static ThreadPool, usize)> {
-    let generation = GENERATION.load(Ordering::Relaxed);
-    let newest = POOL.load(Ordering::Acquire);
-    // SAFETY: pools are leaked, so a pointer that was published stays valid; a fork's child has a copy of it.
-    let current = unsafe { newest.as_ref() }.filter(|pool| pool.generation == generation && pool.asked >= helpers);
-    let pool = current.unwrap_or_else(|| {
-        let asked = helpers.max(threads().saturating_sub(1));
-        let built = Box::into_raw(Box::new(Pool { generation, asked, pool: build(asked) }));
-        // Where two threads get here at once both pools serve, and the last one stays.
-        POOL.store(built, Ordering::Release);
-        // SAFETY: just made, and leaked.
-        unsafe { &*built }
+/// Calls `work`, while as many threads of the pool as are free, up to `helpers`, call `help`, which must not panic. None of
+/// them is in it any more when this returns.
+///
+/// # Errors
+/// If `work` forked and this is the child: what helpers did is lost.
+fn with_help<R>(helpers: usize, help: &(dyn Fn() + Sync), work: impl FnOnce() -> R) -> Result<R, Interrupted> {
+    /// A pointer to `help` that outlives it.
+    #[derive(Clone, Copy)]
+    struct Help(*const (dyn Fn() + Sync));
+    // SAFETY: what it points to is `Sync`.
+    unsafe impl Send for Help {}
+
+    impl Help {
+        /// # Safety
+        /// `help` must live.
+        unsafe fn call(self) {
+            // SAFETY: the caller's.
+            unsafe { (*self.0)() }
+        }
+    }
+
+    let Some(pool) = (helpers > 0).then(|| pool(helpers)).flatten() else { return Ok(work()) };
+    // SAFETY: only the lifetime changes, of what is followed under the condition below.
+    let help = Help(unsafe { transmute::<*const (dyn Fn() + Sync), *const (dyn Fn() + Sync + 'static)>(help) });
+    let door = Door::open();
+    // Shuts also if `work` panics.
+    let shut = ShutOnDrop(&door);
+    pool.spawn(helpers, &|| {
+        let door = Arc::clone(&door);
+        move || {
+            if door.enter() {
+                // SAFETY: this function does not return, nor unwind, while a thread is inside the door.
+                unsafe { help.call() };
+                door.leave();
+            }
+        }
     });
-    pool.pool.as_ref().map(|threads| (threads, helpers.min(threads.current_num_threads())))
+    let result = work();
+    drop(shut);
+    if GENERATION.load(Ordering::Relaxed) == pool.generation { Ok(result) } else { Err(Interrupted) }
 }
 
-/// Builds a pool, of fewer threads where the system refuses so many.
+/// Where helpers enter a call and leave it, until the caller shuts it.
+struct Door {
+    /// The helpers inside; [`SHUT`](Self::SHUT) besides if no more may enter.
+    inside: AtomicUsize,
+    caller: Thread,
+    generation: usize,
+}
+
+impl Door {
+    const SHUT: usize = 1 << (usize::BITS - 1);
+
+    fn open() -> Arc<Self> {
+        let generation = GENERATION.load(Ordering::Relaxed);
+        Arc::new(Self { inside: AtomicUsize::new(0), caller: thread::current(), generation })
+    }
+
+    fn enter(&self) -> bool {
+        let entered = |inside| (inside & Self::SHUT == 0).then_some(inside + 1);
+        self.inside.fetch_update(Ordering::Acquire, Ordering::Relaxed, entered).is_ok()
+    }
+
+    fn leave(&self) {
+        // Releases what was done inside to the caller.
+        if self.inside.fetch_sub(1, Ordering::Release) == Self::SHUT + 1 {
+            self.caller.unpark();
+        }
+    }
+
+    /// Lets nobody in any more, and waits until all have left; in a forked child nobody is inside.
+    fn shut(&self) {
+        let mut inside = self.inside.fetch_or(Self::SHUT, Ordering::Acquire) | Self::SHUT;
+        while inside != Self::SHUT && GENERATION.load(Ordering::Relaxed) == self.generation {
+            thread::park();
+            inside = self.inside.load(Ordering::Acquire);
+        }
+    }
+}
+
+struct ShutOnDrop<'a>(&'a Door);
+
+impl Drop for ShutOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.shut();
+    }
+}
+
+impl Pool {
+    /// Hands a job to each of so many threads, or to all that there are.
+    fn spawn<J: FnOnce() + Send + 'static>(&self, threads: usize, job: &dyn Fn() -> J) {
+        let left = match &self.added {
+            Some(added) => {
+                let here = threads.min(added.current_num_threads());
+                (0..here).for_each(|_| added.spawn(job()));
+                threads - here
+            }
+            None => threads,
+        };
+        if let Some(smaller) = self.smaller {
+            smaller.spawn(left, job);
+        }
+    }
+}
+
+/// A pool of this process of so many threads, or of those that the system gives.
+fn pool(helpers: usize) -> Option<&'static Pool> {
+    let newest = |generation| {
+        // SAFETY: pools are leaked, so a pointer that was published stays valid; a fork's child has a copy of it.
+        unsafe { POOL.load(Ordering::Acquire).as_ref() }.filter(|pool: &&Pool| pool.generation == generation)
+    };
+    let is_enough = |pool: &&Pool| pool.asked >= helpers;
+    let generation = GENERATION.load(Ordering::Relaxed);
+    if let Some(pool) = newest(generation).filter(is_enough) {
+        return Some(pool);
+    }
+    // Before anything that a child could inherit.
+    if !watch_forks() {
+        return None;
+    }
+    // One thread builds. The others do not wait for it, but make do with what there is; nor does the child of a fork that
+    // came meanwhile.
+    let building = BUILDING.load(Ordering::Relaxed);
+    if building == generation + 1
+        || BUILDING.compare_exchange(building, generation + 1, Ordering::Acquire, Ordering::Relaxed).is_err()
+    {
+        return newest(generation);
+    }
+    let smaller = newest(generation);
+    let pool = smaller.filter(is_enough).unwrap_or_else(|| {
+        let asked = helpers.max(threads().saturating_sub(1));
+        let added = build(asked - smaller.map_or(0, |smaller| smaller.asked));
+        let built = Box::leak(Box::new(Pool { generation, asked, added, smaller }));
+        POOL.store(built, Ordering::Release);
+        built
+    });
+    BUILDING.store(0, Ordering::Release);
+    Some(pool)
+}
+
+/// Starts so many threads, or fewer where the system refuses.
 fn build(asked: usize) -> Option<ThreadPool> {
-    watch_forks();
     let mut threads = asked;
     while threads > 0 {
         let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("lossrs-{i}"));
-        if let Ok(pool) = builder.build() {
+        if let Ok(pool) = builder.start_handler(|_| leave_signals()).build() {
             return Some(pool);
         }
         REFUSED.store(true, Ordering::Relaxed);
@@ -168,21 +291,45 @@ fn build(asked: usize) -> Option<ThreadPool> {
     None
 }
 
-/// Has every fork from now on counted in the child. `fork(2)` itself calls the handler, whoever calls `fork`.
+/// Has the process's signals go to other threads than this, whose owners know what they block; what a thread does to itself
+/// still reaches it.
 #[cfg(unix)]
-fn watch_forks() {
-    static WATCHING: AtomicBool = AtomicBool::new(false);
-    extern "C" fn count() {
-        GENERATION.fetch_add(1, Ordering::Relaxed);
-    }
-    if !WATCHING.swap(true, Ordering::Relaxed) {
-        // SAFETY: the handler only adds to an atomic, which is async-signal-safe.
-        unsafe { libc::pthread_atfork(None, None, Some(count)) };
+fn leave_signals() {
+    let mut signals = std::mem::MaybeUninit::uninit();
+    // SAFETY: `sigfillset` initialises the set.
+    unsafe {
+        libc::sigfillset(signals.as_mut_ptr());
+        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP] {
+            libc::sigdelset(signals.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, signals.as_ptr(), std::ptr::null_mut());
     }
 }
 
 #[cfg(not(unix))]
-fn watch_forks() {}
+fn leave_signals() {}
+
+/// Has every fork from now on counted in the child, whoever calls `fork`; whether that can be had.
+#[cfg(unix)]
+fn watch_forks() -> bool {
+    static WATCHING: AtomicBool = AtomicBool::new(false);
+    extern "C" fn count() {
+        GENERATION.fetch_add(1, Ordering::Relaxed);
+    }
+    if WATCHING.load(Ordering::Acquire) {
+        return true;
+    }
+    // Two threads may both get here: to count twice does no harm, to go on before the handler is there would.
+    // SAFETY: the handler only adds to an atomic, which is async-signal-safe.
+    let watching = unsafe { libc::pthread_atfork(None, None, Some(count)) } == 0;
+    WATCHING.store(watching, Ordering::Release);
+    watching
+}
+
+#[cfg(not(unix))]
+fn watch_forks() -> bool {
+    true
+}
 
 #[cfg(test)]
 mod tests {
@@ -209,6 +356,42 @@ mod tests {
                 scope.spawn(|| (0..50).for_each(|_| assert_eq!(sum(100, true), 4950)));
             }
         });
+    }
+
+    #[test]
+    fn a_call_does_not_wait_for_another() {
+        set_threads(2);
+        let (started, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        let hold = |next: &mut dyn FnMut() -> Option<usize>| {
+            while next().is_some() {
+                started.store(true, Ordering::Relaxed);
+                while !done.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| share(2, true, &|| false, hold, |(), ()| ()));
+            while !started.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            (0..100).for_each(|_| assert_eq!(sum(100, true), 4950));
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn a_panic_of_any_thread_reaches_the_caller() {
+        for culprit in 0..64 {
+            let work = |next: &mut dyn FnMut() -> Option<usize>| {
+                while let Some(task) = next() {
+                    assert_ne!(task, culprit);
+                }
+            };
+            let call = || share(64, true, &|| false, work, |(), ()| ());
+            assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+        }
+        assert_eq!(sum(1000, true), 499_500);
     }
 
     #[test]

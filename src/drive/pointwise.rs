@@ -103,6 +103,9 @@ impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: b
         let Self { loss, operands, jets } = self;
         // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
         let len = operands[0].len().min(BLOCK) / GRAIN * GRAIN;
+        if len < GRAIN {
+            return;
+        }
         let part = |wanted: bool| if wanted { len } else { 0 };
         // SAFETY: `fill` writes every element of each slice.
         let (value, slope, curvature) = unsafe {
@@ -307,7 +310,7 @@ impl Call<'_> {
                 // SAFETY: the caller's.
                 unsafe {
                     let block = (start, len);
-                    self.find_outside(isa, sources, other_rooms, found, block, (i, operands[i], low, high));
+                    Self::find_outside(isa, sources, other_rooms, found, block, (i, operands[i], low, high));
                 }
             }
         }
@@ -360,7 +363,6 @@ impl Call<'_> {
     /// As [`Call::run`].
     #[cold]
     unsafe fn find_outside<T: Number>(
-        &self,
         isa: Isa,
         sources: &Sources<'_>,
         rooms: &mut [Block<T>],

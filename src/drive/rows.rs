@@ -201,6 +201,9 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for D
     fn run(self) {
         let Self { loss, row, classes, label, scale, results } = self;
         let (len, classes) = classes.trimmed();
+        if len < GRAIN {
+            return;
+        }
         let slopes = loss.slopes(&row);
         // SAFETY: the loop writes every element of each slice.
         let (slope, curvature) =
@@ -361,6 +364,7 @@ impl<T: Number> State<T> {
 }
 
 /// What a target says of a sample.
+#[derive(Clone, Copy)]
 enum Sample {
     /// Nothing: the sample is left out.
     Ignored,

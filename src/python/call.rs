@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use pyo3::exceptions::{PyRuntimeWarning, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyFloat;
 
@@ -273,7 +273,7 @@ impl<'py> Call<'_, 'py> {
         {
             slope.check_apart(array, array.shape() == self.input.shape())?;
         }
-        let value = match &self.loss.loss {
+        match &self.loss.loss {
             losses::Loss::Pointwise(loss) => {
                 if self.is_double() {
                     self.run_pointwise::<f64>(&**loss, want, results, grad_output)
@@ -292,12 +292,7 @@ impl<'py> Call<'_, 'py> {
                     self.run_rows::<f32>(&**loss, want, results, grad_output)
                 }
             }
-        };
-        if threads::take_refusal() {
-            let message = c"the system refused lossrs threads; it goes on with fewer";
-            PyErr::warn(self.py, &self.py.get_type::<PyRuntimeWarning>(), message, 1)?;
         }
-        value
     }
 
     fn run_pointwise<T: pointwise::Kind>(
@@ -463,7 +458,7 @@ impl<'py> Call<'_, 'py> {
     /// What was wrong, in the arguments' names.
     fn error(&self, failure: Failure) -> PyErr {
         match failure {
-            Failure::Interrupted => PyErr::fetch(self.py),
+            Failure::Interrupted => unreachable!("`interruptible` has raised"),
             Failure::Label { row, label } => error::label(self.py, row, &self.samples(), label, self.classes()),
             Failure::Domain { operand, index } => {
                 let array = if operand == 0 { &self.input } else { &self.target };
@@ -507,7 +502,7 @@ fn object(array: Option<Array<'_>>) -> PyResult<Bound<'_, PyAny>> {
 /// Runs work on so many elements; if they are many, without the interpreter, and answering its signals.
 ///
 /// # Errors
-/// What a signal's handler raised, `KeyboardInterrupt` above all.
+/// What a signal's handler raised, `KeyboardInterrupt` above all; and warnings that are errors.
 pub fn interruptible<R: Send>(
     py: Python<'_>,
     elements: usize,
@@ -516,16 +511,33 @@ pub fn interruptible<R: Send>(
     if elements < SPREAD_FROM {
         return Ok(work(&|| false));
     }
+    // The first time this reads the environment, which others may write once the interpreter is released.
+    threads::threads();
     let (result, raised) = py.detach(|| {
         let raised: Cell<Option<PyErr>> = Cell::new(None);
-        let result = work(&|| match Python::attach(|py| py.check_signals()) {
-            Ok(()) => false,
-            Err(error) => {
+        // At the end of the interpreter there is nobody to ask.
+        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
+        let result = work(&|| match Python::try_attach(|py| py.check_signals()) {
+            Some(Err(error)) => {
                 raised.set(Some(error));
                 true
             }
+            Some(Ok(())) | None => false,
         });
         (result, raised.into_inner())
     });
-    raised.map_or(Ok(result), Err)
+    if let Some(error) = raised {
+        return Err(error);
+    }
+    if threads::take_refusal() {
+        let message = c"the system refused lossrs threads; it goes on with fewer";
+        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), message, 1)?;
+    }
+    match result {
+        // Nothing was raised, so it was no signal that interrupted.
+        Err(Failure::Interrupted) => Err(PyRuntimeError::new_err(
+            "a signal handler forked the process during this call; its result is lost in the child",
+        )),
+        result => Ok(result),
+    }
 }

@@ -7,6 +7,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use crate::drive::pointwise;
 use crate::python::array::{Array, lay_out};
 use crate::python::call::interruptible;
+use crate::python::error;
 use crate::sum;
 
 /// The exact sum of any number of floating-point values, in any order.
@@ -40,13 +41,15 @@ impl ExactSum {
 
     /// Adds all values of an array of numbers, or a number.
     fn add(&self, values: &Bound<'_, PyAny>) -> PyResult<()> {
-        let array = Array::new("values", values)?;
-        let (layout, operands) = lay_out(array.shape(), &[array.view()], true);
-        let total = interruptible(values.py(), layout.len(), |stop| {
-            // SAFETY: the array lives as long as the call.
-            unsafe { pointwise::total_weight::<f64>(&layout, &operands, stop) }
+        let total = error::without_panic(|| {
+            let array = Array::new("values", values)?;
+            let (layout, operands) = lay_out(array.shape(), &[array.view()], true);
+            let total = interruptible(values.py(), layout.len(), |stop| {
+                // SAFETY: the array lives as long as the call.
+                unsafe { pointwise::total_weight::<f64>(&layout, &operands, stop) }
+            })?;
+            total.map_err(|_| PyValueError::new_err("values could not be added"))
         })?;
-        let total = total.map_err(|_| PyValueError::new_err("values could not be added"))?;
         self.sum().merge(&total);
         Ok(())
     }
