@@ -40,7 +40,7 @@ class Sample(NamedTuple):
         return Sample(change(self.input), change(self.target), changed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """A loss, with a kind of target and a setting of its options."""
 

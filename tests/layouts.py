@@ -9,20 +9,25 @@ def fortran(array):
     return np.asfortranarray(array) if array.ndim else array.copy()
 
 
+def backwards(array):
+    # `numpy.flip` makes a scalar of an array without axes.
+    return array[(*[slice(None, None, -1)] * array.ndim, ...)]
+
+
 def reversed_axes(array):
-    return np.flip(np.ascontiguousarray(np.flip(array)))
+    return backwards(backwards(array).copy())
 
 
 def every_second(array):
     room = np.zeros([2 * length + 1 for length in array.shape], array.dtype)
-    view = room[tuple(slice(1, None, 2) for _ in array.shape)]
+    view = room[(*[slice(1, None, 2)] * array.ndim, ...)]
     view[...] = array
     return view
 
 
 def rows_apart(array):
     room = np.zeros([length + 3 for length in array.shape], array.dtype)
-    view = room[tuple(slice(2, -1) for _ in array.shape)]
+    view = room[(*[slice(2, -1)] * array.ndim, ...)]
     view[...] = array
     return view
 
@@ -63,8 +68,8 @@ def subclass(array):
 def everything_at_once(array):
     swapped = np.moveaxis(byte_swapped(array), 0, -1) if array.ndim else byte_swapped(array)
     room = np.zeros(2 * array.nbytes + 1, np.uint8)
-    view = room[1:].view(swapped.dtype).reshape((*swapped.shape, 2))[..., 1]
-    view = np.flip(view)
+    view = room[1:].view(swapped.dtype).reshape((*swapped.shape, 2))
+    view = backwards(view[..., 1])
     view[...] = swapped
     return np.moveaxis(view, -1, 0) if array.ndim else view
 
