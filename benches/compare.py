@@ -1,8 +1,8 @@
 """Compare lossrs with its peers, and with the memory: the same arrays, in one process, in turn.
 
-Each round calls every contender once (small calls: many times), so that what else the machine does meets all of them. Times
-are medians over the rounds, with the distance between the quartiles as their spread. The limit is a copy that moves as many
-bytes in all as the call must at least read and write, by as many threads.
+Each round calls every contender once (small calls: many times), so that what else the machine does meets all of them.
+Times are medians over the rounds, with the distance between the quartiles as their spread. The limit is a copy that moves
+as many bytes in all as the call must at least read and write, by as many threads.
 
     python benches/compare.py --only cross_entropy --rounds 15 --json results.json
 """
@@ -23,10 +23,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 import lossrs
 import lossrs.functional as F
+import numpy as np
 
 Array = np.ndarray[Any, Any]
 Call = Callable[[], float]

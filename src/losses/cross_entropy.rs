@@ -139,7 +139,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
         Slopes {
             largest: row.largest,
             // Without a possible class there are no probabilities.
-            total: if sums.ties == T::ZERO { T::INFINITY - T::INFINITY } else { sums.below + sums.ties },
+            total: if sums.ties == T::ZERO { T::NAN } else { sums.below + sums.ties },
             others: sums.below + (sums.ties - T::ONE),
             mass,
             share,
