@@ -1,6 +1,7 @@
 """The exact sum against `math.fsum`, whatever the order, the parts and the type."""
 
 import copy
+import itertools
 import math
 import pickle
 from fractions import Fraction
@@ -11,7 +12,6 @@ from cases import BFLOAT16, FLOATS, INTEGERS, instruction_set, threads
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import LAYOUTS
-
 from lossrs import ExactSum
 
 EXTREMES = [0.0, -0.0, 5e-324, -5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 1.0, 2.0**-1022, 2.0**970]
@@ -50,7 +50,7 @@ def test_order_and_parts_do_not_matter(values, random, cuts):
     shuffled = random.sample(values, len(values))
     bounds = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
     merged = ExactSum()
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         merged.merge(pickle.loads(pickle.dumps(sum_of(shuffled[start:stop]))))
     assert merged.to_bytes() == whole.to_bytes()
     assert merged == whole

@@ -7,12 +7,11 @@ import inspect
 import pickle
 import re
 
+import lossrs
+import lossrs.functional as F  # noqa: N812
 import numpy as np
 import pytest
 from cases import ALL_VERBS, CASES, verb
-
-import lossrs
-import lossrs.functional as F  # noqa: N812
 from lossrs import _lossrs
 
 LOSSES = pytest.mark.parametrize("name", lossrs.losses)

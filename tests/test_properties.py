@@ -87,5 +87,3 @@ def test_any_call_has_the_bits_of_a_plain_one(call, special, laid, isa, number):
     moved = sample._replace(input=of_input(sample.input), target=of_target(sample.target), options=options)
     with instruction_set(isa), threads(number):
         assert_same(results(case, moved, None if weight is None else of_weight(weight)), expected)
-
-

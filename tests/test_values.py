@@ -3,14 +3,13 @@
 import dataclasses
 import math
 
+import lossrs
+import lossrs.functional as F  # noqa: N812
 import numpy as np
 import pytest
 from cases import ARRAYS, BFLOAT16, CASES, FLOATS, PLAIN, exact_mean, ulps
-from reference import REFERENCES
-
-import lossrs
-import lossrs.functional as F  # noqa: N812
 from lossrs import _lossrs
+from reference import REFERENCES
 
 # Where long double is no more than double, the formulas of the tests lose a few digits themselves.
 SLACK = 1 if np.finfo(np.longdouble).eps < 1e-18 else 32
