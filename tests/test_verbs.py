@@ -215,3 +215,14 @@ def test_samples_of_an_ignored_label_or_of_class_weight_zero_are_left_out(case, 
     sample.target[gone] = 4 if why == "of weight 0" else lossrs.losses[case.name]().ignore_index
     sample.input[gone] = rng.choice(GARBAGE, (20, 5))
     assert_left_out(results(case, sample), expected, gone)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_arguments_are_not_written(case, rng):
+    for shape in [*case.shapes(), case.shape(3000, 1100)]:
+        sample = case.sample(rng, shape)
+        weight = sample_weight_of(case, sample, rng)
+        before, weight_before = sample.map(np.copy), weight.copy()
+        results(case, sample, weight)
+        np.testing.assert_equal(sample, before)
+        np.testing.assert_array_equal(weight, weight_before)
