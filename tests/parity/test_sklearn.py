@@ -17,7 +17,7 @@ def test_losses(tmp_path: Path) -> None:
     search_path = os.pathsep.join(filter(None, [str(FOLDER), os.environ.get("PYTHONPATH")]))
     # scikit-learn compares with its array API losses, and in float32, only if asked to.
     environment = {"PYTHONPATH": search_path, "SCIPY_ARRAY_API": "1", "SKLEARN_RUN_FLOAT32_TESTS": "1"}
-    command = [sys.executable, "-m", "pytest", "--pyargs", "sklearn._loss.tests.test_loss", "-q", "--tb=short", "-rs"]
+    command = [sys.executable, "-m", "pytest", "--pyargs", "sklearn._loss.tests.test_loss", "-q", "--tb=short", "-rfs"]
     plugin = ["-p", "sklearn_plugin", f"--adapter-report={report}", "-p", "no:cacheprovider"]
     process = subprocess.run(
         command + plugin, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=False
