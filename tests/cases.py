@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import ml_dtypes
-import numpy as np
-from reference import DRAW, REFERENCES
-
 import lossrs
 import lossrs.functional as F  # noqa: N812
+import ml_dtypes
+import numpy as np
 from lossrs import _lossrs
 from lossrs.definitions import RowwiseLoss
+from reference import DRAW, REFERENCES
 
 BFLOAT16 = ml_dtypes.bfloat16
 FLOATS = [np.float64, np.float32, np.float16, BFLOAT16]
@@ -100,7 +99,7 @@ class Case:
         return input.shape[:axis] + input.shape[axis + 1 :] if self.rowwise else input.shape
 
     def expected(self, sample: Sample) -> tuple[Any, Any]:
-        """Return the losses of the samples and what the mean divides by, from the plain formula in extended precision."""
+        """Return the losses of the samples and what the mean divides by: the plain formula in extended precision."""
         wide = sample.map(lambda array: array if array.dtype.kind in "iub" else array.astype(np.longdouble))
         losses, divisor = REFERENCES[self.name].formula(wide.input, wide.target, **wide.options)
         shape = self.samples_shape(sample.input)
@@ -223,5 +222,4 @@ def verb(function, name: str):
     return getattr(function, name) if name else function
 
 
-VERBS = ("value_and_grad", "grad_and_hess", "backward")
-ALL_VERBS = ("", *VERBS)
+ALL_VERBS = ("", "value_and_grad", "grad_and_hess", "backward")

@@ -2,11 +2,10 @@
 
 import zlib
 
+import lossrs
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-
-import lossrs
 from lossrs import _lossrs
 
 settings.register_profile(

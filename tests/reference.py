@@ -1,7 +1,7 @@
 """The formula of each loss in plain NumPy, and what its arguments are: all that the tests need to know of a loss.
 
-A formula takes the input, the target and the options, and returns the losses of the samples and what the mean divides by.
-It computes in the type of its arguments, which the tests make `numpy.longdouble`.
+A formula takes the input, the target and the options, and returns the losses of the samples and what the mean divides
+by. It computes in the type of its arguments, which the tests make `numpy.longdouble`.
 """
 
 from collections.abc import Callable, Mapping
@@ -73,7 +73,7 @@ def class_axis(array):
 
 
 def over_classes(input, target, weight):
-    """Return the weighted target over the axis of classes, and the weight of each sample; labels may be ignored ones."""
+    """Return the weights, the target as probabilities, and the weight of each sample."""
     axis = class_axis(input)
     classes = np.arange(input.shape[axis]).reshape([-1] + [1] * (input.ndim - axis - 1))
     weight = np.ones(input.shape[axis], input.dtype) if weight is None else weight
@@ -91,7 +91,10 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, label_smoothing
     possible = input > -np.inf
     target = (1 - label_smoothing) * target + label_smoothing * possible / possible.sum(axis, keepdims=True)
     shifted = input - input.max(axis, keepdims=True)
-    distance = np.log(np.exp(shifted).sum(axis, keepdims=True)) - shifted
+    # Without the largest, whose power is 1: for a sure prediction the others are all that matters.
+    others = np.exp(shifted)
+    np.put_along_axis(others, input.argmax(axis, keepdims=True), 0, axis)
+    distance = np.log1p(others.sum(axis, keepdims=True)) - shifted
     return times(kept, times(weight * target, distance).sum(axis)), times(kept, divisor)
 
 

@@ -1,10 +1,9 @@
 """Infinities, NaN, nothing at all: the cases that mathematics or torch decide, and the few that differ from torch."""
 
+import lossrs.functional as F  # noqa: N812
 import numpy as np
 import pytest
 from cases import BFLOAT16, CASES, FLOATS, PLAIN, results, threads
-
-import lossrs.functional as F  # noqa: N812
 
 INF, NAN = np.inf, np.nan
 DTYPES = pytest.mark.parametrize("dtype", FLOATS, ids=["float64", "float32", "float16", "bfloat16"])

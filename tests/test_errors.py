@@ -2,12 +2,11 @@
 
 import pickle
 
+import lossrs
+import lossrs.functional as F  # noqa: N812
 import numpy as np
 import pytest
 from cases import ALL_VERBS, CASES, INTEGERS, PLAIN, verb
-
-import lossrs
-import lossrs.functional as F  # noqa: N812
 
 ROWWISE = [case for case in PLAIN if case.rowwise]
 POINTWISE = [case for case in PLAIN if not case.rowwise]
@@ -54,15 +53,15 @@ NOT_NUMBERS = [
 def test_what_is_not_an_array_of_numbers(case, name, wrong, rng):
     sample = case.sample(rng, (3, 3) if case.rowwise else (3,))
     options = sample.options
-    with pytest.raises(TypeError, match="^input has dtype .*; expected float64, float32"):
+    with pytest.raises(TypeError, match=r"^input has dtype .*; expected float64, float32"):
         call(case.function, name, wrong, sample.target, **options)
-    with pytest.raises(TypeError, match="^target has dtype"):
+    with pytest.raises(TypeError, match=r"^target has dtype"):
         call(case.function, name, sample.input, wrong, **options)
     if wrong is not None:
-        with pytest.raises(TypeError, match="^sample_weight has dtype"):
+        with pytest.raises(TypeError, match=r"^sample_weight has dtype"):
             call(case.function, name, sample.input, sample.target, sample_weight=wrong, **options)
     if wrong is not None and "weight" in options:
-        with pytest.raises(TypeError, match="^weight has dtype"):
+        with pytest.raises(TypeError, match=r"^weight has dtype"):
             call(case.function, name, sample.input, sample.target, **options | {"weight": wrong})
 
 
@@ -87,7 +86,15 @@ def test_shapes_must_be_equal(case, name, shape):
 
 @pytest.mark.parametrize(
     ("input", "target"),
-    [((3,), (3, 1)), ((3,), (1,)), ((4, 3), ()), ((4, 3), (3,)), ((4, 3), (4, 1)), ((4, 3, 2), (4, 3)), ((4, 3, 2), (2, 4))],
+    [
+        ((3,), (3, 1)),
+        ((3,), (1,)),
+        ((4, 3), ()),
+        ((4, 3), (3,)),
+        ((4, 3), (4, 1)),
+        ((4, 3, 2), (4, 3)),
+        ((4, 3, 2), (2, 4)),
+    ],
     ids=str,
 )
 @every(ROWWISE)
@@ -103,7 +110,7 @@ def test_there_must_be_classes(case, name):
     with pytest.raises(ValueError, match="axis of classes"):
         call(case.function, name, 1.0, 0)
     for shape in [(0,), (3, 0), (0, 0), (3, 0, 2)]:
-        with pytest.raises(ValueError, match="has no classes"):
+        with pytest.raises(ValueError, match=r"has no classes"):
             call(case.function, name, np.zeros(shape), np.zeros(shape[:1] + shape[2:] if shape[1:] else (), int))
 
 
@@ -111,11 +118,11 @@ def test_there_must_be_classes(case, name):
 def test_weights_must_broadcast_to_the_samples(case, name, rng):
     sample = case.sample(rng, (4, 3, 5))
     for shape in [(3,) if case.rowwise else (4,), (5, 4), (4, 3, 5, 1), (4, 1, 1, 1), (0,)]:
-        with pytest.raises(ValueError, match="sample_weight of shape .* does not broadcast to"):
+        with pytest.raises(ValueError, match=r"sample_weight of shape .* does not broadcast to"):
             call(case.function, name, sample.input, sample.target, sample_weight=np.ones(shape))
     if "weight" in sample.options:
         for shape in [(2,), (4, 1), (1, 3), ()] if case.rowwise else [(4,), (2, 4, 3, 5)]:
-            with pytest.raises(ValueError, match="weight (of|has) shape"):
+            with pytest.raises(ValueError, match=r"weight (of|has) shape"):
                 call(case.function, name, sample.input, sample.target, **sample.options | {"weight": np.ones(shape)})
     if "pos_weight" in sample.options:
         with pytest.raises(ValueError, match="pos_weight of shape"):
@@ -243,7 +250,7 @@ def test_parameters_outside_their_range(name, option, wrong, expected):
 @pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
 def test_the_ignored_label_is_an_integer(name):
     for value in ("1", None, 1.0, [1], 1j):
-        with pytest.raises(TypeError, match="^ignore_index must be an integer, got "):
+        with pytest.raises(TypeError, match=r"^ignore_index must be an integer, got "):
             getattr(F, name)([[0.5, 0.5]], [0], ignore_index=value)
 
 
@@ -255,7 +262,7 @@ def test_grad_output(case, name, rng):
     for wrong in (np.ones(2), "1", None, 1j):
         with pytest.raises(TypeError, match="grad_output must be a number"):
             case.function.backward(wrong, sample.input, sample.target)
-    with pytest.raises(ValueError, match="grad_output of shape .* does not broadcast"):
+    with pytest.raises(ValueError, match=r"grad_output of shape .* does not broadcast"):
         case.function.backward(np.ones(7), sample.input, sample.target, reduction="none")
 
 
@@ -308,7 +315,7 @@ def test_out_goes_with_unreduced_losses_or_gradients():
         with pytest.raises(ValueError, match="out takes the losses of the samples; it goes with reduction='none'"):
             F.mse_loss([1.0], [2.0], out=np.zeros(1), reduction=reduction)
     for wrong in (np.zeros(2), [np.zeros(1)], 3):
-        with pytest.raises((TypeError, ValueError), match="pair|array"):
+        with pytest.raises((TypeError, ValueError), match=r"pair|array"):
             F.mse_loss.grad_and_hess([1.0], [2.0], out=wrong)
     same = np.zeros(1)
     with pytest.raises(ValueError, match="shares memory"):

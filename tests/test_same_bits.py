@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import lossrs
 import numpy as np
 import pytest
 from cases import (
@@ -21,8 +22,6 @@ from cases import (
     threads,
 )
 from layouts import LAYOUTS, every_second, everything_at_once, read_only
-
-import lossrs
 
 #: Lengths around those that drivers and kernels work in.
 LENGTHS = sorted({near for at in (1, 2, 16, 64, 128, 1024, 2048) for near in (at - 1, at, at + 1)} | {1088, 1100, 3000})
@@ -73,7 +72,9 @@ def test_broadcast_arrays(case, rng):
         def stretch(array, kept=kept, small=small):
             if array.shape == small.input.shape:
                 return np.broadcast_to(array, shape)
-            return np.broadcast_to(array, (4, 5)) if case.rowwise and array.ndim > 1 else np.broadcast_to(array, shape[1])
+            return (
+                np.broadcast_to(array, (4, 5)) if case.rowwise and array.ndim > 1 else np.broadcast_to(array, shape[1])
+            )
 
         stretched = small.map(stretch)
         if case.target == "label":
@@ -119,9 +120,7 @@ def test_an_element_is_the_same_alone_and_anywhere_in_an_array(case, dtype, isa,
     sample = case.sample(rng, (max(LENGTHS),), dtype)
 
     def unreduced(sample):
-        losses, gradient = case.function.value_and_grad(
-            sample.input, sample.target, reduction="none", **sample.options
-        )
+        losses, gradient = case.function.value_and_grad(sample.input, sample.target, reduction="none", **sample.options)
         _, hessian = case.function.grad_and_hess(sample.input, sample.target, reduction="none", **sample.options)
         return losses, gradient, hessian
 
@@ -168,9 +167,11 @@ def test_labels_of_every_type(case, rng):
     binary = sample.target % 2
     expected = results(case, sample._replace(target=binary))
     assert_same(results(case, sample._replace(target=binary.astype(bool))), expected)
-    nested = Sample(sample.input.tolist(), binary.tolist(), {
-        name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in sample.options.items()
-    })
+    nested = Sample(
+        sample.input.tolist(),
+        binary.tolist(),
+        {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in sample.options.items()},
+    )
     assert_same(results(case, nested), expected)
 
 

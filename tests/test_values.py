@@ -3,14 +3,13 @@
 import dataclasses
 import math
 
+import lossrs
+import lossrs.functional as F  # noqa: N812
 import numpy as np
 import pytest
 from cases import ARRAYS, BFLOAT16, CASES, FLOATS, PLAIN, exact_mean, ulps
-from reference import REFERENCES
-
-import lossrs
-import lossrs.functional as F  # noqa: N812
 from lossrs import _lossrs
+from reference import REFERENCES
 
 # Where long double is no more than double, the formulas of the tests lose a few digits themselves.
 SLACK = 1 if np.finfo(np.longdouble).eps < 1e-18 else 32
@@ -227,3 +226,17 @@ def test_small_losses_keep_their_digits():
         assert value == pytest.approx(math.log1p(small), rel=1e-15)
         np.testing.assert_allclose(gradient[0], np.array([-small, small]) / (1 + small), rtol=1e-15)
     assert F.binary_cross_entropy([1e-300], [0.0]) == pytest.approx(1e-300, rel=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+def test_probabilities_near_their_ends(dtype, rng):
+    small = 10 ** rng.uniform(-30, -1, 1000)
+    near_one = 1 - 2.0 ** -rng.integers(1, np.finfo(dtype).nmant + 2, 1000)
+    p = np.concatenate([small, near_one]).astype(dtype)
+    for target in (0.0, 0.25, 1.0):
+        t = np.full_like(p, target)
+        losses, gradient = F.binary_cross_entropy.value_and_grad(p, t, reduction="none")
+        wide, expected = p.astype(np.longdouble), REFERENCES["binary_cross_entropy"].formula
+        assert ulps(losses, expected(wide, t.astype(np.longdouble))[0]).max() <= 6 * SLACK
+        variance = np.maximum(wide * (1 - wide), 1e-12)
+        assert ulps(gradient, ((wide - t) / variance).astype(dtype), dtype).max() <= 6 * SLACK

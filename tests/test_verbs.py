@@ -1,10 +1,9 @@
 """The verbs against each other, classes against functions, and weights of samples."""
 
+import lossrs
 import numpy as np
 import pytest
 from cases import ALL_VERBS, CASES, FLOATS, PLAIN, Sample, assert_same, exact_mean, results, verb
-
-import lossrs
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -162,9 +161,17 @@ def test_whole_weights_repeat_samples(case, rng):
         weighted = case.function(
             sample.input, sample.target, sample_weight=weight, reduction=reduction, **sample.options
         )
-        assert weighted == case.function(
-            repeated.input, repeated.target, reduction=reduction, **repeated.options
-        )
+        assert weighted == case.function(repeated.input, repeated.target, reduction=reduction, **repeated.options)
+
+
+def assert_left_out(actual, expected, gone):
+    """Check that results are those without some samples, whose own are exactly 0."""
+    for name, value in expected.items():
+        if np.ndim(value):
+            np.testing.assert_array_equal(actual[name][~gone], value, err_msg=name, strict=True)
+            assert not actual[name][gone].any(), name
+        else:
+            assert actual[name] == value, name
 
 
 GARBAGE = [np.nan, np.inf, -np.inf, 1e300, -7.0]
@@ -181,14 +188,8 @@ def test_weight_zero_removes_a_sample_whatever_it_holds(case, dtype, rng):
         garbage = rng.choice(GARBAGE, sample.input.shape).astype(dtype)
         sample.input[gone] = garbage[gone]
         sample.target[gone] = rng.choice([-5, 10**6], gone.sum()) if case.target == "label" else garbage[gone]
-    left, weight_left = case.drop(sample, gone), weight[~gone]
-    actual, expected = results(case, sample, weight), results(case, left, weight_left)
-    for name, value in expected.items():
-        if np.ndim(value):
-            np.testing.assert_array_equal(actual[name][~gone], value, err_msg=name, strict=True)
-            assert not actual[name][gone].any(), name
-        else:
-            assert actual[name] == value, name
+    expected = results(case, case.drop(sample, gone), weight[~gone])
+    assert_left_out(results(case, sample, weight), expected, gone)
 
 
 @pytest.mark.parametrize("case", [case for case in PLAIN if case.arrays and not case.rowwise], ids=str)
@@ -204,25 +205,24 @@ def test_weight_zero_of_an_element_removes_it(case, rng):
 
 
 @pytest.mark.parametrize("case", [case for case in PLAIN if case.target == "label"], ids=str)
-def test_samples_of_an_ignored_label_or_of_class_weight_zero_are_left_out(case, rng):
+@pytest.mark.parametrize("why", ["ignored", "of weight 0"])
+def test_samples_of_an_ignored_label_or_of_class_weight_zero_are_left_out(case, why, rng):
     sample = case.sample(rng, (60, 5))
+    sample.options["weight"][4] = 0
     sample.target[:] = rng.integers(0, 4, 60)
-    expected = results(case, case.drop(sample, np.arange(60) < 20))
-    ignored, weightless = np.copy(sample.target), np.copy(sample.target)
-    ignored[:20], weightless[:20] = lossrs.losses[case.name]().ignore_index, 4
-    sample.input[:20] = rng.choice(GARBAGE, (20, 5))
-    weight = sample.options["weight"].copy()
-    weight[4] = 0
-    without = sample.options | {"weight": weight}
-    expected_weightless = results(case, case.drop(sample._replace(options=without), np.arange(60) < 20))
-    for target, options, expected in (
-        (ignored, sample.options, expected),
-        (weightless, without, expected_weightless),
-    ):
-        actual = results(case, Sample(sample.input, target, options))
-        for name, value in expected.items():
-            if np.ndim(value):
-                np.testing.assert_array_equal(actual[name][20:], value, err_msg=name)
-                assert not actual[name][:20].any(), name
-            else:
-                assert actual[name] == value, name
+    gone = np.arange(60) < 20
+    expected = results(case, case.drop(sample, gone))
+    sample.target[gone] = 4 if why == "of weight 0" else lossrs.losses[case.name]().ignore_index
+    sample.input[gone] = rng.choice(GARBAGE, (20, 5))
+    assert_left_out(results(case, sample), expected, gone)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_arguments_are_not_written(case, rng):
+    for shape in [*case.shapes(), case.shape(3000, 1100)]:
+        sample = case.sample(rng, shape)
+        weight = sample_weight_of(case, sample, rng)
+        before, weight_before = sample.map(np.copy), weight.copy()
+        results(case, sample, weight)
+        np.testing.assert_equal(sample, before)
+        np.testing.assert_array_equal(weight, weight_before)
