@@ -102,7 +102,7 @@ pub trait Real:
     fn pow(self, y: Self) -> Self {
         power::pow(self, y)
     }
-    /// ln(1 + self) for 0 ≤ self ≤ 1: cheaper, within 1.2 ULP.
+    /// ln(1 + self) for 0 ≤ self ≤ 1: cheaper, within 1.3 ULP.
     #[inline(always)]
     fn ln_1p_fraction(self) -> Self {
         logarithm::ln_1p_fraction(self)

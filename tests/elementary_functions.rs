@@ -60,7 +60,7 @@ fn reference(name: &str, x: f64) -> f64 {
         "exp" | "exp_nonpositive" => x.exp(),
         "exp_m1" => x.exp_m1(),
         "ln" => x.ln(),
-        "ln_1p" => x.ln_1p(),
+        "ln_1p" | "ln_1p_fraction" => x.ln_1p(),
         "tanh" => x.tanh(),
         "sigmoid" if x >= 0.0 => 1.0 / (1.0 + (-x).exp()),
         "sigmoid" => x.exp() / (1.0 + x.exp()),
@@ -74,7 +74,12 @@ fn reference(name: &str, x: f64) -> f64 {
 
 /// Whether a function promises anything at x.
 fn in_domain(name: &str, x: f32) -> bool {
-    name != "exp_nonpositive" || x <= 0.0 || x.is_nan()
+    x.is_nan()
+        || match name {
+            "exp_nonpositive" => x <= 0.0,
+            "ln_1p_fraction" => (0.0..=1.0).contains(&x),
+            _ => true,
+        }
 }
 
 /// |got − want| in units of the last place of `want`. A zero must have its sign, an infinity and a NaN be met exactly.
@@ -117,7 +122,8 @@ impl Worst {
         let Worst { ulps, at: (x, y), inputs } = self;
         let second = if name == "pow" { format!(", {y:e} ({:#010x})", y.to_bits()) } else { String::new() };
         println!("| `{name}` | f32 | {ulps:.4} | {x:e} ({:#010x}){second} | {inputs} |", x.to_bits());
-        assert!(ulps < 1.0, "{name} is {ulps} ULP off at {x:e}{second}");
+        let bound = if name == "ln_1p_fraction" { 1.3 } else { 1.0 };
+        assert!(ulps < bound, "{name} is {ulps} ULP off at {x:e}{second}");
     }
 }
 
