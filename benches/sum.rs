@@ -2,34 +2,22 @@
 
 use std::hint::black_box;
 
-use _lossrs::sum::{ExactSum, Summand};
+use _lossrs::{
+    isa::{Isa, Kernel},
+    sum::{ExactSum, Summand},
+};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// Adds a block as a kernel compiled for an instruction set does.
-type Add<T> = fn(&mut ExactSum, &[T]);
+struct Add<'a, T>(&'a mut ExactSum, &'a [T]);
 
-fn instruction_sets<T: Summand>() -> Vec<(&'static str, Add<T>)> {
-    let mut all: Vec<(_, Add<T>)> = vec![("baseline", |sum, block| sum.add_block(block))];
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2,fma")]
-        fn avx2<T: Summand>(sum: &mut ExactSum, block: &[T]) {
-            sum.add_block(block);
-        }
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
-        fn avx512<T: Summand>(sum: &mut ExactSum, block: &[T]) {
-            sum.add_block(block);
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the features were just found.
-            all.push(("avx2", |sum, block| unsafe { avx2(sum, block) }));
-        }
-        if is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512bw") {
-            // SAFETY: as above; whatever has these has the rest.
-            all.push(("avx512", |sum, block| unsafe { avx512(sum, block) }));
-        }
+impl<T: Summand> Kernel for Add<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.0.add_block(self.1);
     }
-    all
 }
 
 /// Positive values with random significands and exponents down to `-span`, as losses are.
@@ -47,9 +35,11 @@ fn kernels<T: Summand>(criterion: &mut Criterion, name: &str, spans: [(i32, &str
     group.throughput(Throughput::Elements(1024));
     for (span, path) in spans {
         let block = block::<T>(span);
-        for (isa, add) in instruction_sets() {
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
             let mut sum = ExactSum::new();
-            group.bench_function(format!("{path}/{isa}"), |bencher| bencher.iter(|| add(&mut sum, black_box(&block))));
+            group.bench_function(format!("{path}/{}", isa.name()), |bencher| {
+                bencher.iter(|| isa.run(Add(&mut sum, black_box(&block))));
+            });
         }
     }
 }
@@ -57,13 +47,12 @@ fn kernels<T: Summand>(criterion: &mut Criterion, name: &str, spans: [(i32, &str
 fn sums(criterion: &mut Criterion) {
     kernels::<f32>(criterion, "f32", [(15, "1 part"), (60, "2 parts"), (120, "each")]);
     kernels::<f64>(criterion, "f64", [(30, "2 parts"), (75, "3 parts"), (120, "each")]);
-    for length in [0, 8, 32, 100] {
+    for length in [0, 1, 8, 32, 100] {
         let values = &block::<f32>(15)[..length];
-        let add = instruction_sets().pop().unwrap().1;
         criterion.bench_function(&format!("sum of {length} f32, rounded"), |bencher| {
             bencher.iter(|| {
                 let mut sum = ExactSum::new();
-                add(&mut sum, black_box(values));
+                Isa::widest().run(Add(&mut sum, black_box(values)));
                 sum.value()
             });
         });

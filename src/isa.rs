@@ -84,7 +84,10 @@ impl Isa {
         }
     }
 
-    /// Makes later calls use this set, which must be available.
+    /// Makes later calls use this set.
+    ///
+    /// # Panics
+    /// If it is not available.
     pub fn activate(self) {
         assert!(self.is_available(), "instruction set {} is not available", self.name());
         ACTIVE.store(self as u8, Ordering::Relaxed);

@@ -56,6 +56,9 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     /// What derivatives need to know of a row, computed once for all its classes.
     type Slopes<T: Real>: Copy;
 
+    /// Which of the sums are read; the others are not computed.
+    const NEEDED: [bool; K] = [true; K];
+
     /// A class's share of each sum. `largest` is the largest score so far. A class of score −∞, probability 0 and weight 0
     /// must add nothing.
     fn terms<T: Real>(&self, largest: T, class: Class<T>) -> [T; K];

@@ -268,6 +268,7 @@ unsafe impl Sync for Run {}
 impl Run {
     /// The elements from the `index`-th on.
     #[inline(always)]
+    #[must_use]
     pub fn from(self, index: usize) -> Self {
         Self { first: self.first.wrapping_offset(self.stride.wrapping_mul(index as isize)), ..self }
     }
@@ -288,7 +289,10 @@ impl Run {
         isa.run(Store { run: self, values, stream });
     }
 
-    /// The element at `index` as an integer; `Err` with its value where a float is not whole.
+    /// The element at `index` as an integer.
+    ///
+    /// # Errors
+    /// With its value, where that is not whole.
     ///
     /// # Safety
     /// The run must have a readable element there.

@@ -1,18 +1,19 @@
 //! The exact sum: any number of floating-point values, in any order, added without rounding and rounded once.
 //!
-//! 1. The state is a fixed-point number that covers every bit of a double, 2^−1074 to 2^1024, with 60 bits of head-room:
-//!    Kulisch's long accumulator, in signed 64-bit limbs that carry 32 bits each, so that carries wait (Neal 2015).
-//! 2. A block of up to 1,024 values is first summed in double precision *without rounding*. Its largest magnitude and its
-//!    smallest non-zero one bound the bits in use; `(x + M) − M` cuts each value at bits that the largest one fixes
+//! 1. The state is a fixed-point number that covers every bit of a double, 2^−1074 to 2^1024, with 60 bits of
+//!    head-room: Kulisch's long accumulator, in signed 64-bit limbs that carry 32 bits each, so that carries wait (Neal
+//!    2015).
+//! 2. A block of up to 1,024 values is first summed in double precision *without rounding*. Its largest magnitude and
+//!    its smallest non-zero one bound the bits in use; `(x + M) − M` cuts each value at bits that the largest one fixes
 //!    (Demmel & Nguyen 2013, after Rump's extraction), so that each part adds up exactly, in any order and any lanes.
 //!    Only the block's one to three totals go into the fixed-point number.
 //! 3. A block that spans too many binades, or has infinities or NaNs, goes in value by value.
 //!
 //! Every step is exact, so the sum depends on the values alone: not on order, blocks, merges or instruction set.
 //!
-//! U. Kulisch, Computer Arithmetic and Validity, 2013. R. Neal, Fast exact summation using small and large superaccumulators,
-//! arXiv:1505.05571. J. Demmel and H. D. Nguyen, Fast reproducible floating-point summation, ARITH 21, 2013.
-//! S. Rump, T. Ogita and S. Oishi, Accurate floating-point summation I, SIAM J. Sci. Comput. 31, 2008.
+//! U. Kulisch, Computer Arithmetic and Validity, 2013. R. Neal, Fast exact summation using small and large
+//! superaccumulators, arXiv:1505.05571, 2015. J. Demmel and H. D. Nguyen, Fast reproducible floating-point summation,
+//! ARITH 21, 2013. S. Rump, T. Ogita and S. Oishi, Accurate floating-point summation I, SIAM J. Sci. Comput. 31, 2008.
 
 use crate::real::Real;
 
@@ -32,12 +33,14 @@ const SMALL: usize = 16;
 /// Holds 2^60 additions. Infinities and NaNs are kept beside the finite sum and mean what they mean in IEEE addition.
 #[derive(Clone, Debug)]
 pub struct ExactSum {
-    /// Σ limbs\[i\] · 2^(32 i − 1074). Invariant: |limb| < (pending + 1) · 2^32, but for the last, which nothing leaves.
+    /// Σ limbs\[i\] · 2^(32 i − 1074). Invariant: |limb| < (pending + 1) · 2^32, but for the last, which nothing
+    /// leaves.
     limbs: [i64; LIMBS],
-    /// Additions since the carries were last propagated, at most `MAX_PENDING`.
+    /// Additions since the carries were last propagated, at most `MAX_PENDING + 1`.
     pending: u32,
-    /// The limbs from the first to before the second are in use, the others zero: small sums are quick.
-    used: (usize, usize),
+    /// Only limbs\[first..end\] are in use, the others are zero: this makes small sums quick.
+    first: usize,
+    end: usize,
     /// The sum of the infinities and NaNs; 0 if there were none.
     special: f64,
 }
@@ -55,7 +58,7 @@ impl ExactSum {
     /// The sum of nothing.
     #[inline]
     pub const fn new() -> Self {
-        Self { limbs: [0; LIMBS], pending: 0, used: (LIMBS, 0), special: 0.0 }
+        Self { limbs: [0; LIMBS], pending: 0, first: LIMBS, end: 0, special: 0.0 }
     }
 
     /// Adds one value.
@@ -94,23 +97,26 @@ impl ExactSum {
         for (limb, other) in self.limbs.iter_mut().zip(&other.limbs) {
             *limb += other;
         }
-        self.used = (self.used.0.min(other.used.0), self.used.1.max(other.used.1));
+        self.first = self.first.min(other.first);
+        self.end = self.end.max(other.end);
         self.special += other.special;
     }
 
-    /// The sum, rounded once to the nearest double, ties to even: what Python's `math.fsum` returns, save that overflow on the way
-    /// does not matter and a sum beyond the doubles is ±∞. A sum of zero is +0, as `fsum` has it, whatever the zeros' signs.
+    /// The sum, rounded once to the nearest double, ties to even: what Python's `math.fsum` returns, save that overflow
+    /// on the way does not matter and a sum beyond the doubles is ±∞. A sum of zero is +0, as there, whatever the
+    /// zeros' signs.
     pub fn value(&self) -> f64 {
         if self.special != 0.0 {
             return canonical(self.special);
         }
         let (digits, negative) = self.digits(1);
-        let end = LIMBS.min(self.used.1 + 1);
+        // What the last limb in use carries goes into one more digit.
+        let end = LIMBS.min(self.end + 1);
         if negative { -magnitude(&self.digits(-1).0[..end]) } else { magnitude(&digits[..end]) }
     }
 
-    /// The state, little-endian: the fixed-point number in two's complement, then the sum of infinities and NaNs. It depends on
-    /// nothing but the values added.
+    /// The state, little-endian: the fixed-point number in two's complement, then the sum of infinities and NaNs. It
+    /// depends on nothing but the values added.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         for (bytes, digit) in bytes.chunks_exact_mut(4).zip(self.digits(1).0) {
@@ -124,14 +130,14 @@ impl ExactSum {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (digits, special) = bytes.split_at_checked(4 * LIMBS)?;
         let special = f64::from_le_bytes(special.try_into().ok()?);
-        let mut sum = Self { used: (0, LIMBS), special, ..Self::new() };
+        let mut sum = Self { first: 0, end: LIMBS, special, ..Self::new() };
         for (limb, digit) in sum.limbs.iter_mut().zip(digits.as_chunks().0) {
             *limb = u32::from_le_bytes(*digit).into();
         }
         // The last limb is the signed one: 2^60 values below 2^1024 stay within 2^(1084 − 1070).
         let top = &mut sum.limbs[LIMBS - 1];
         *top = (*top as i32).into();
-        let genuine = top.abs() <= 1 << 14 && (special == 0.0 || !special.is_finite());
+        let genuine = top.abs() <= 1 << 14 && (special.to_bits() == 0 || !special.is_finite());
         genuine.then_some(sum)
     }
 
@@ -145,6 +151,7 @@ impl ExactSum {
         }
     }
 
+    /// Brings every limb but the last into \[0, 2^32).
     #[cold]
     fn propagate(&mut self) {
         let mut carry = 0;
@@ -154,18 +161,19 @@ impl ExactSum {
             carry = sum >> 32;
         }
         self.limbs[LIMBS - 1] += carry;
-        self.used = (0, LIMBS);
+        (self.first, self.end) = (0, LIMBS);
     }
 
     /// The digits of the sum times `sign` in two's complement, and whether that is negative.
     fn digits(&self, sign: i64) -> ([u32; LIMBS], bool) {
         let (mut digits, mut carry) = ([0; LIMBS], 0);
-        for i in self.used.0..self.used.1 {
-            let sum = sign * self.limbs[i] + carry;
-            digits[i] = sum as u32;
+        let used = self.first.min(self.end)..self.end;
+        for (digit, limb) in digits[used.clone()].iter_mut().zip(&self.limbs[used]) {
+            let sum = sign * limb + carry;
+            *digit = sum as u32;
             carry = sum >> 32;
         }
-        if let [next, rest @ ..] = &mut digits[self.used.1..] {
+        if let [next, rest @ ..] = &mut digits[self.end..] {
             *next = carry as u32;
             rest.fill((carry >> 63) as u32);
         }
@@ -187,7 +195,8 @@ impl ExactSum {
         // Negation without a branch: (p ^ −1) − (−1) = −p.
         let sign = bits as i64 >> 63;
         let first = position / 32;
-        self.used = (self.used.0.min(first), self.used.1.max(first + 3));
+        self.first = self.first.min(first);
+        self.end = self.end.max(first + 3);
         for (part, limb) in self.limbs[first..][..3].iter_mut().enumerate() {
             *limb += (i64::from((wide >> (32 * part)) as u32) ^ sign) - sign;
         }
@@ -223,9 +232,9 @@ fn magnitude(digits: &[u32]) -> f64 {
     let below = digits[..top.saturating_sub(2)].iter().fold(0, |all, digit| all | digit) != 0;
     let window = (0..3).fold(0, |window, i| window << 32 | u128::from(digit(top.wrapping_sub(i)))) | u128::from(below);
     let length = 128 - window.leading_zeros() as usize;
-    // The bits that the integer Σ digits[i] · 2^(32 i) has beyond the 53 of a double. In the doubles' own coding, the integer
-    // n < 2^53 is n · 2^−1074 (a subnormal or of the first binade), and each bit dropped adds one to the exponent field; a
-    // rounding up to 2^53, or to infinity, carries into it as it should.
+    // The bits that the integer Σ digits[i] · 2^(32 i) has beyond the 53 of a double. In the doubles' own coding, the
+    // integer n < 2^53 is n · 2^−1074 (a subnormal or of the first binade), and each bit dropped adds one to the
+    // exponent field; a rounding up to 2^53, or to infinity, carries into it as it should.
     let Some(dropped) = (32 * top + length - 64).checked_sub(53) else {
         return f64::from_bits(u64::from(digit(1)) << 32 | u64::from(digit(0)));
     };
@@ -241,14 +250,16 @@ fn magnitude(digits: &[u32]) -> f64 {
 
 /// A block's totals, `PARTS` of them, each exact.
 ///
-/// Let all |x| < 2^(E+1), E the exponent of the largest, and every x be a multiple of 2^q; n ≤ 2^10.
+/// Let n ≤ 2^10, all |x| ≤ 2^(E+1), and every x be a multiple of 2^q.
 ///
-/// One part: any partial sum is a multiple of 2^q and below 2^(E+11), so it is a double, and each addition exact, if E − q ≤ 42.
+/// One part: any partial sum is a multiple of 2^q of at most 2^(E+11). If E − q ≤ 42, it is a double and every addition
+/// exact.
 ///
-/// Each further part takes M = 1.5 · 2^k with k = E + 10. As |x| ≤ 2^(k−1), x + M lies in [2^k, 2^(k+1)] and rounds to a multiple
-/// of 2^(k−52); taking M off again is exact. So high = (x + M) − M is a multiple of 2^(E−42), of at most 2^(E+1), and any sum of 2^10
-/// such is exact. The rest x − high is at most 2^(E−43) and a multiple of x's last bit no larger than x, hence a double; so the
-/// rests are a block of their own with E − 44 in E's place. With p parts all is exact if E − q ≤ 42 + 44 (p − 1).
+/// Each further part takes M = 1.5 · 2^k with k = E + 10. As |x| ≤ 2^(k−1), x + M lies in [2^k, 2^(k+1)], where doubles
+/// are multiples of 2^(k−52) = 2^(E−42); taking M off again is exact. So high = (x + M) − M is such a multiple of at
+/// most 2^(E+1), and sums of 2^10 of them are exact. The rest, x − high, is at most 2^(E−43), no larger than x and a
+/// multiple of x's last bit, hence a double. So the rests are a block of their own, with E − 44 in E's place: p parts
+/// are exact if E − q ≤ 42 + 44 (p − 1).
 #[inline(always)]
 fn split<'a, T: Summand, const PARTS: usize>(
     block: impl Iterator<Item = &'a [T; LANES]>,
@@ -286,10 +297,12 @@ fn fold_lanes<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     lanes[0]
 }
 
-/// How many parts [`split`] needs for values of `digits` bits with these extremes, and E; 0 parts if all is zero, 4 if it will not do.
+/// How many parts [`split`] needs for a block with these extremes, and its E: 0 parts if all is zero, 4 if it will not
+/// do.
 ///
-/// Neither M = 1.5 · 2^(E+10) nor a sum of 2^(E+11) must overflow, which keeps infinities and NaNs out as well. And everything `split` computes is a multiple of
-/// 2^q, so with q ≥ −1022 nothing is subnormal: neither slow, nor lost where a host program flushes such values to zero.
+/// Neither M = 1.5 · 2^(E+10) nor a sum of 2^(E+11) may overflow, which keeps infinities and NaNs out as well. And as
+/// all that `split` computes is a multiple of 2^q, with q ≥ −1022 nothing is subnormal: neither slow, nor lost where a
+/// host program flushes such values to zero.
 #[inline(always)]
 fn plan<T: Summand>((smallest, largest): (T, T)) -> (usize, i32) {
     let [smallest, largest] = [smallest, largest].map(|magnitude| magnitude.to_f64().to_bits());
@@ -299,9 +312,9 @@ fn plan<T: Summand>((smallest, largest): (T, T)) -> (usize, i32) {
     let parts = match largest - unit {
         _ if nothing => 0,
         _ if largest > 1012 || unit < -1022 => 4,
-        ..=42 => 1,
-        ..=86 => 2,
-        ..=130 => 3,
+        i32::MIN..=42 => 1,
+        43..=86 => 2,
+        87..=130 => 3,
         _ => 4,
     };
     (parts, largest)
@@ -312,7 +325,8 @@ pub trait Summand: Real {
     /// Bits of a significand.
     const DIGITS: i32;
 
-    /// The smallest non-zero magnitude and the largest; zeros if there is none. Infinities and NaNs count, NaNs as the largest.
+    /// The smallest non-zero magnitude and the largest; zeros if there is none. Infinities and NaNs count, NaNs as the
+    /// largest.
     fn extremes<'a>(block: impl Iterator<Item = &'a [Self; LANES]>) -> (Self, Self);
 }
 
@@ -323,8 +337,8 @@ macro_rules! implement {
 
             #[inline(always)]
             fn extremes<'a>(block: impl Iterator<Item = &'a [Self; LANES]>) -> (Self, Self) {
-                // Magnitudes order as their bits do, infinities and NaNs on top. Signed maxima, as most instruction sets have those;
-                // MIN − bits grows as the magnitude shrinks, and is below 0 for zeros alone.
+                // Magnitudes order as their bits do, infinities and NaNs on top. Signed maxima, as most instruction
+                // sets have those: MIN − bits grows as the magnitude shrinks, and is below 0 for zeros alone.
                 let mut largest = [0; LANES];
                 let mut smallest = [0; LANES];
                 block.for_each(|values| {
@@ -385,7 +399,7 @@ mod tests {
         // As if MAX_PENDING − 1 additions had been made, each of the most that a limb can take.
         let mut sum = ExactSum::new();
         sum.limbs[..LIMBS - 1].fill(i64::from(MAX_PENDING) << 32);
-        (sum.pending, sum.used) = (MAX_PENDING - 1, (0, LIMBS - 1));
+        (sum.pending, sum.first, sum.end) = (MAX_PENDING - 1, 0, LIMBS - 1);
         let mut carried = sum.clone();
         carried.propagate();
         assert_eq!(carried.to_bytes(), sum.to_bytes());

@@ -216,15 +216,16 @@ def test_threadpoolctl_limits_the_threads(first):
 
 
 def test_a_larger_number_adds_threads_and_a_smaller_one_leaves_them():
-    run(
+    printed = run(
         """
         for number in 2, 3, 7, 5:
             lossrs.set_num_threads(number)
-            for _ in range(20):
+            while len(helpers()) < number - 1:
                 assert results() == expected
             print(len(helpers()))
         """
-    ) == "1\n2\n6\n6\n"
+    )
+    assert printed == "1\n2\n6\n6\n"
 
 
 # Fork
@@ -249,11 +250,11 @@ def test_fork_again_and_again():
     run(
         """
         check()
-        def same():
-            assert results() == expected
-            assert len(helpers()) == threads - 1
+        def start():
+            while len(helpers()) < threads - 1:
+                assert results() == expected
         for _ in range(50):
-            in_child(same, os._exit)
+            in_child(start, os._exit)
         """
     )
 
@@ -277,7 +278,7 @@ def test_fork_while_another_thread_is_in_a_call(forker):
         threading.Thread(target=F.mse_loss, args=(endless, endless), daemon=True).start()
         time.sleep(0.1)
         def fork():
-            for _ in range(5):
+            for _ in range(2):
                 in_child(check, os._exit)
         if {forker == "main"}:
             fork()
@@ -296,7 +297,7 @@ def test_fork_while_others_use_the_pool_for_the_first_time():
         others = [threading.Thread(target=results) for _ in range(4)]
         for other in others:
             other.start()
-        for _ in range(5):
+        for _ in range(3):
             in_child(check, os._exit)
         for other in others:
             other.join()
@@ -359,9 +360,10 @@ def test_a_call_releases_the_interpreter_and_does_not_wait_for_another():
         except KeyboardInterrupt:
             other.result()
             check()
-            print("ended")
+        else:
+            raise AssertionError
         """
-    ) == "ended\n"
+    )
 
 
 def test_others_may_write_the_arrays_of_a_call():
@@ -370,20 +372,22 @@ def test_others_may_write_the_arrays_of_a_call():
         from contextlib import suppress
         labels, out = labels.copy(), np.empty_like(scores)
         done = threading.Event()
-        def spoil(seed):
-            rng = np.random.default_rng(seed)
+        def spoil_elements():
             while not done.is_set():
-                labels[rng.integers(len(labels), size=50)] = rng.integers(-(2**62), 2**62, size=50)
-                scores[rng.integers(len(scores))] = rng.choice([np.nan, np.inf, 0.0])
+                labels.flat[rng.integers(labels.size, size=50)] = rng.integers(-(2**62), 2**62, size=50)
+                scores.flat[rng.integers(scores.size)] = rng.choice([np.nan, np.inf, 0.0])
                 out[...] = 1.0
                 time.sleep(0)
                 labels[...] = 0
-                for array, shape in (scores, (40, 4096)), (labels, (64, 64)), (x, (256, 512)):
+        def spoil_shapes():
+            shapes = (scores, (40, 4096)), (labels, (64, 64)), (x, (256, 512))
+            while not done.is_set():
+                for array, shape in shapes:
                     before = array.shape
                     array.shape = shape
                     time.sleep(0)
                     array.shape = before
-        others = [threading.Thread(target=spoil, args=(seed,)) for seed in range(2)]
+        others = [threading.Thread(target=spoil) for spoil in (spoil_elements, spoil_shapes)]
         for other in others:
             other.start()
         end, wrong, right = time.monotonic() + 3, 0, 0
@@ -403,8 +407,7 @@ def test_others_may_write_the_arrays_of_a_call():
         for other in others:
             other.join()
         assert right and wrong, (right, wrong)
-        """,
-        options=["-Wignore"],
+        """
     )
 
 
@@ -448,7 +451,8 @@ ENDLESS_CALLS = {
     "strided": "F.l1_loss(np.broadcast_to(x[::2, None], (1 << 16, 1 << 40)), np.broadcast_to(y[::2, None], (1 << 16, 1 << 40)))",
     "weights": "F.mse_loss(endless, endless, sample_weight=endless)",
     "rows": "F.cross_entropy(np.broadcast_to(scores[0], (1 << 50, 40)), np.broadcast_to(np.int8(3), 1 << 50))",
-    "classes": "F.cross_entropy(np.broadcast_to(1.0, (3, 1 << 50)), [1, 2, 3])",
+    "classes": "F.cross_entropy(np.broadcast_to(1.0, (1, 1 << 50)), [1])",
+    "row_of_another_thread": "F.cross_entropy(np.broadcast_to(1.0, (3, 1 << 50)), [1, 2, 3])",
     "sum": "lossrs.ExactSum().add(endless)",
 }
 
@@ -482,9 +486,10 @@ def test_interrupt_while_another_thread_works():
         except KeyboardInterrupt:
             assert time.perf_counter() - sent < 1
             check()
-            print("interrupted")
+        else:
+            raise AssertionError
         """
-    ) == "interrupted\n"
+    )
 
 
 def test_what_a_signal_handler_raises_comes_out():
@@ -500,9 +505,10 @@ def test_what_a_signal_handler_raises_comes_out():
         except Alarm as alarm:
             assert alarm.args == (signal.SIGALRM,)
             check()
-            print("raised")
+        else:
+            raise AssertionError
         """
-    ) == "raised\n"
+    )
 
 
 def test_a_signal_handler_that_raises_nothing_lets_a_call_finish():
@@ -557,7 +563,8 @@ def test_the_pool_takes_no_signals_that_the_program_blocks():
             assert results() == expected
         assert signal.sigpending() == {signal.SIGINT}
         assert signal.sigwait({signal.SIGINT}) == signal.SIGINT
-        """
+        """,
+        OPENBLAS_NUM_THREADS="1",
     )
 
 
@@ -571,7 +578,7 @@ LIMITS = {
             os.setuid(65534)
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
         """,
-    # Room for the stacks of some of the threads.
+    # Room for the stacks of some of the threads, in address space that malloc does not reserve.
     "stacks": """
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + (100 << 20),) * 2)
@@ -595,6 +602,7 @@ def test_fewer_threads_than_asked_for(limit):
         print(len(helpers()))
         """,
         LOSSRS_NUM_THREADS="129",
+        MALLOC_ARENA_MAX="1",
     )
     assert int(came) == 0 if limit == "threads" else 0 < int(came) < 128
 
@@ -655,3 +663,164 @@ def test_the_floating_point_environment_is_left_alone():
             assert np.float32(1) + np.float32(2) == 3
         """
     )
+
+
+# Arguments
+
+
+FUZZ = """
+import dataclasses, random, warnings
+from fractions import Fraction
+import ml_dtypes
+
+warnings.simplefilter("ignore")
+draw = random.Random(seed)
+rng = np.random.default_rng(seed)
+
+class Own(Exception):
+    pass
+
+class Raises:
+    def __array__(self, *arguments, **options):
+        raise Own
+
+class IsNot:
+    def __array__(self, *arguments, **options):
+        return "not an array"
+
+class CallsLossrs:
+    def __array__(self, *arguments, **options):
+        return F.huber_loss(x[: draw.choice([10, 1 << 17])], y[: draw.choice([10, 1 << 17])], reduction="none")
+
+class Reshapes:
+    def __array__(self, *arguments, **options):
+        for array in arrays:
+            if array.flags.c_contiguous:
+                array.shape = draw.choice([array.shape[::-1], (1,) + array.shape, array.size])
+        return np.zeros(4)
+
+class Nothing:
+    pass
+
+class Forged:
+    __array_interface__ = dict(shape=(2**40, -1), typestr="<f8", data=(0, False), version=3)
+
+class Sub(np.ndarray):
+    pass
+
+dtypes = [*np.typecodes["All"], ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, ml_dtypes.int4, "S3", "U2", "V5", "M8[s]", "m8[D]", ">f4", ">i2"]
+dtypes += [[("a", "f4"), ("b", "i8")]]
+usual = ["f4", "f4", "f8", "f8", "f2", ml_dtypes.bfloat16, "i8", "i4", "u1", "?"]
+shapes = [(), (1,), (4,), (4,), (4,), (4, 3), (4, 3), (4, 3), (4, 3, 2), (4, 2), (3, 4), (0,), (0, 3), (4, 0)]
+shapes += [(2,) + (1,) * 63, (1,) * 62 + (2, 3), (2,) * 16, (0, 1 << 40), (1 << 30, 0, 1 << 20), (1 << 40,), (1 << 30, 1 << 10), (5, 1 << 40)]
+scalars = [None, True, 0, 1, -1, 2.5, -0.0, float("nan"), float("inf"), 1e400, 10**40, -(2**63), 1j, "mean", "sum", "", b"x", "\\ud800"]
+scalars += [Fraction(1, 3), {}, {1: 2}, set(), (), [], [[]], [1, [2]], [None], range(4), object(), Nothing(), Nothing, len, ..., slice(3)]
+scalars += [Raises(), IsNot(), CallsLossrs(), Reshapes(), Forged(), bytearray(32), memoryview(b"12345678"), np.float16(3), np.ma.ones(4)]
+
+def array(like=None):
+    shape = draw.choice([(1 << 16,), (1 << 14, 5), (1 << 14,)] if draw.random() < 0.05 else shapes)
+    if isinstance(like, np.ndarray) and draw.random() < 0.7:
+        shape = like.shape
+    if like is not None and draw.random() < 0.3:
+        shape = shape[:1] + shape[2:]
+    dtype = np.dtype(like.dtype if isinstance(like, np.ndarray) and draw.random() < 0.5 else draw.choice(usual if draw.random() < 0.9 else dtypes))
+    size = np.prod(shape, dtype=object)
+    if size > 1 << 20:
+        return np.broadcast_to(np.ones((), dtype), shape)
+    with warnings.catch_warnings():
+        try:
+            made = draw.choice([rng.random, lambda shape: rng.integers(0, 3, shape), rng.standard_cauchy])(shape).astype(dtype)
+        except (TypeError, ValueError):
+            made = np.zeros(shape, dtype)
+    how = draw.randrange(12)
+    if how == 0:
+        made = np.asfortranarray(made)
+    elif how == 1:
+        made = np.repeat(made, 2, -1)[..., ::2] if made.ndim else made
+    elif how == 2:
+        made = made[::-1] if made.ndim else made
+    elif how == 3:
+        made.flags.writeable = False
+    elif how == 4 and made.dtype.itemsize and not made.dtype.hasobject:
+        made = np.frombuffer(b"x" + made.tobytes(), made.dtype, made.size, 1).reshape(made.shape)
+    elif how == 5:
+        made = made.view(Sub)
+    elif how == 6:
+        made = np.broadcast_to(made[(0,) * made.ndim], made.shape) if made.size else made
+    elif how == 7:
+        made = made.tolist() if 0 < made.size < 100 else made
+    return made
+
+def thing(like=None):
+    return array(like) if draw.random() < 0.95 else draw.choice(scalars)
+
+def large(*arguments):
+    return any(isinstance(argument, np.ndarray) and argument.size > 1 << 20 for argument in arguments)
+
+class Enough(Exception):
+    pass
+
+def enough(*arguments):
+    raise Enough
+
+def sum_up(input, *others, **options):
+    total = lossrs.ExactSum()
+    total.add(input)
+    total.merge(total)
+    state = bytearray(total.to_bytes())
+    state[draw.randrange(len(state))] = draw.randrange(256)
+    repr(lossrs.ExactSum.from_bytes(bytes(state[: draw.choice([None, 9, len(state) - 1])])))
+    total.merge(draw.choice(scalars))
+
+signal.signal(signal.SIGALRM, enough)
+kinds = {}
+functions = [getattr(F, name) for name in F.__all__]
+for i in range(calls):
+    function = draw.choice(functions)
+    verb = draw.choice([function, function.value_and_grad, function.grad_and_hess, function.backward])
+    input = thing()
+    arguments = [input, thing(input)]
+    if verb is function.backward:
+        arguments.insert(0, thing(input))
+    options = {}
+    if draw.random() < 0.6:
+        options["reduction"] = draw.choice(["none"] * 5 + ["sum", "mean", draw.choice(scalars)])
+    cls = lossrs.losses[function.__name__]
+    fields = {field.name for field in dataclasses.fields(cls)}
+    for name in fields - {"reduction"} | {"sample_weight", "out", "nonsense"}:
+        if draw.random() < (0.02 if name == "nonsense" else 0.15):
+            number = draw.choice([1, 0.5, *scalars])
+            pair = draw.choice([(thing(input), thing(input)), (input, input)])
+            options[name] = thing(input) if "weight" in name else draw.choice([input, thing(input), pair]) if name == "out" else number
+    arrays = [argument for argument in arguments if isinstance(argument, np.ndarray)]
+    try:
+        try:
+            # Sums over more than there is time for are interrupted.
+            if large(*arguments):
+                signal.setitimer(signal.ITIMER_REAL, 0.03)
+            if draw.random() < 0.2 and not large(*options.values()):
+                loss = cls(**{name: options.pop(name) for name in fields & {*options}})
+                verb = loss if verb is function else getattr(loss, verb.__name__)
+            (sum_up if draw.random() < 0.05 else verb)(*arguments, **options)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        kind = "returned"
+    except (TypeError, ValueError, MemoryError, Own, Enough) as error:
+        kind = type(error).__name__
+    except BaseException:
+        def short(argument):
+            array = isinstance(argument, np.ndarray)
+            return f"{argument.dtype} {argument.shape} {argument.strides}" if array else repr(argument)[:99]
+        print(i, verb, [short(argument) for argument in arguments], {name: short(value) for name, value in options.items()})
+        raise
+    kinds[kind] = kinds.get(kind, 0) + 1
+assert {"returned", "TypeError", "ValueError", "MemoryError", "Own", "Enough", "LabelError", "DomainError"} <= {*kinds}, kinds
+assert kinds["returned"] > calls / 10, kinds
+print(kinds)
+check()
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_anything_as_an_argument_gives_a_result_or_a_documented_error(seed):
+    run(f"seed, calls = {seed}, 3000\n{FUZZ}")

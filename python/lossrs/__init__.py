@@ -1,7 +1,7 @@
 """Loss functions and their derivatives on NumPy buffers, at the speed of memory.
 
-`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the number of threads and the exact
-sum. `losses` maps each functional name to its class.
+`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the number of threads and the
+exact sum. `losses` maps each functional name to its class.
 """
 
 from lossrs import functional

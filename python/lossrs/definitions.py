@@ -52,7 +52,7 @@ class MSELoss(PointwiseLoss):
     Examples
     --------
     >>> import lossrs.functional as F
-    >>> F.mse_loss([2.5, 0.0, 2.1, 1.8], [3.0, -0.5, 2.0, 1.0])
+    >>> round(F.mse_loss([2.5, 0.0, 2.1, 1.8], [3.0, -0.5, 2.0, 1.0]), 4)
     0.2875
     """
 
@@ -122,8 +122,9 @@ class HuberLoss(PointwiseLoss):
 class SmoothL1Loss(PointwiseLoss):
     """The smooth absolute error: Huber's loss over its threshold.
 
-    With ``d = input - target`` the loss is ``d**2 / (2 * beta)`` where ``abs(d) < beta`` and ``abs(d) - beta / 2`` beyond,
-    its gradient ``d / beta`` and ``sign(d)``, its Hessian ``1 / beta`` and 0. With ``beta = 0`` it is the absolute error.
+    With ``d = input - target`` the loss is ``d**2 / (2 * beta)`` where ``abs(d) < beta`` and ``abs(d) - beta / 2``
+    beyond, its gradient ``d / beta`` and ``sign(d)``, its Hessian ``1 / beta`` and 0. With ``beta = 0`` it is the
+    absolute error.
 
     Parameters
     ----------
@@ -150,10 +151,10 @@ class SmoothL1Loss(PointwiseLoss):
 class BCELoss(PointwiseLoss):
     """The binary cross-entropy of probabilities.
 
-    Of a probability p and a target t it is ``-(t * log(p) + (1 - t) * log(1 - p))``, its gradient ``(p - t) / (p * (1 - p))``
-    and its Hessian ``t / p**2 + (1 - t) / (1 - p)**2``. As in torch, logarithms are at least -100, so that a certain and wrong
-    prediction costs 100, and the gradient's denominator is at least 1e-12. Inputs and targets lie in [0, 1]; NaN gives NaN.
-    From logits, `binary_cross_entropy_with_logits` is more accurate and quicker.
+    Of a probability p and a target t it is ``-(t * log(p) + (1 - t) * log(1 - p))``, its gradient ``(p - t) / (p * (1
+    - p))`` and its Hessian ``t / p**2 + (1 - t) / (1 - p)**2``. As in torch, logarithms are at least -100, so that a
+    certain and wrong prediction costs 100, and the gradient's denominator is at least 1e-12. Inputs and targets lie
+    in [0, 1]; NaN gives NaN. From logits, `binary_cross_entropy_with_logits` is more accurate and quicker.
 
     Parameters
     ----------
@@ -180,10 +181,10 @@ class BCELoss(PointwiseLoss):
 class BCEWithLogitsLoss(PointwiseLoss):
     """The binary cross-entropy of logits.
 
-    Of a logit x and a target t it is ``-(c * t * log(s(x)) + (1 - t) * log(s(-x)))``, where ``s`` is the logistic function
-    and ``c`` is `pos_weight`. Its gradient is ``(1 - t) * s(x) - c * t * s(-x)`` and its Hessian
-    ``(1 - t + c * t) * s(x) * s(-x)``. Nothing cancels or overflows. At infinite logits it is 0 where the prediction is
-    right and infinite where it is wrong; torch gives NaN there.
+    Of a logit x and a target t it is ``-(c * t * log(s(x)) + (1 - t) * log(s(-x)))``, where ``s`` is the logistic
+    function and ``c`` is `pos_weight`. Its gradient is ``(1 - t) * s(x) - c * t * s(-x)`` and its Hessian ``(1 - t +
+    c * t) * s(x) * s(-x)``. Nothing cancels or overflows. At infinite logits it is 0 where the prediction is right
+    and infinite where it is wrong; torch gives NaN there.
 
     Parameters
     ----------
@@ -213,14 +214,15 @@ class BCEWithLogitsLoss(PointwiseLoss):
 class CrossEntropyLoss(RowwiseLoss):
     """The cross-entropy of logits and labels or probabilities.
 
-    With ``p = softmax(input)`` over the classes, the loss of a sample with label y is ``-w[y] * log(p[y])``, and that of a
-    sample with probabilities t is ``-sum(w * t * log(p))``, where w is `weight`. Smoothing by e replaces the target by ``1 -
-    e`` times it plus ``e / C`` for each class. With q for the weighted target the gradient is ``p * sum(q) - q`` and the
-    Hessian's diagonal ``sum(q) * p * (1 - p)``. Targets are probabilities where they have the input's shape.
+    With ``p = softmax(input)`` over the classes, the loss of a sample with label y is ``-w[y] * log(p[y])``, and that
+    of a sample with probabilities t is ``-sum(w * t * log(p))``, where w is `weight`. Smoothing by e replaces the
+    target by ``1 - e`` times it plus ``e / C`` for each class. With q for the weighted target the gradient is ``p *
+    sum(q) - q`` and the Hessian's diagonal ``sum(q) * p * (1 - p)``. Targets are probabilities where they have the
+    input's shape.
 
-    ``'mean'`` divides by ``sum(w[y])`` over the samples that are not ignored, or, of probabilities, by their number. A sample
-    with label `ignore_index` has loss and gradient 0, whatever its logits are. A logit of -inf is an impossible class: it
-    adds nothing where its probability is 0, and smoothing is spread over the possible classes.
+    ``'mean'`` divides by ``sum(w[y])`` over the samples that are not ignored, or, of probabilities, by their number.
+    A sample with label `ignore_index` has loss and gradient 0, whatever its logits are. A logit of -inf is an
+    impossible class: it adds nothing where its probability is 0, and smoothing is spread over the possible classes.
 
     Parameters
     ----------
@@ -263,8 +265,8 @@ target : array_like
 class NLLLoss(RowwiseLoss):
     """The negative log-likelihood of labels under log-probabilities.
 
-    The loss of a sample with label y is ``-w[y] * input[y]``, where w is `weight`; its gradient is ``-w[y]`` at the label and
-    0 elsewhere, its Hessian 0. ``'mean'`` divides by ``sum(w[y])`` over the samples that are not ignored.
+    The loss of a sample with label y is ``-w[y] * input[y]``, where w is `weight`; its gradient is ``-w[y]`` at the
+    label and 0 elsewhere, its Hessian 0. ``'mean'`` divides by ``sum(w[y])`` over the samples that are not ignored.
 
     Parameters
     ----------

@@ -5,16 +5,15 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lossrs import _lossrs
 
-Reduction = Literal["none", "mean", "sum"]
+Reduction: TypeAlias = Literal["none", "mean", "sum"]
 Array = NDArray[Any]
-VERBS = ("value_and_grad", "grad_and_hess", "backward")
 
 _REGISTRY: dict[str, type["Loss"]] = {}
 #: The class of each loss by its functional name.
@@ -153,36 +152,72 @@ def function(cls: type[Loss]) -> Callable[..., Any]:
             known = ", ".join([*defaults, "reduction", "sample_weight", "out"])
             raise TypeError(f"{cls.function_name} has no option {unknown[0]!r}; its options are {known}")
         weight, pos_weight = options.pop("weight", None), options.pop("pos_weight", None)
-        parameters = {name: value for name, value in defaults.items() if name not in _ARRAYS} | options
+        parameters: dict[str, Any] = {name: value for name, value in defaults.items() if name not in _ARRAYS} | options
         return (_lossrs.Loss(cls.function_name, **parameters) if options else default, weight, pos_weight)
 
-    def value(input, target, weight=None, *, reduction="mean", sample_weight=None, out=None, **options):  # type: ignore[no-untyped-def]
+    def value(
+        input: Any,
+        target: Any,
+        weight: Any = None,
+        *,
+        reduction: Any = "mean",
+        sample_weight: Any = None,
+        out: Any = None,
+        **options: Any,
+    ) -> Any:
         if weight is None and not options:
             return default_value(input, target, None, None, sample_weight, reduction, out)
         kernel, weight, pos_weight = resolve(weight, options)
         return kernel.value(input, target, weight, pos_weight, sample_weight, reduction, out)
 
-    def value_and_grad(input, target, weight=None, *, reduction="mean", sample_weight=None, out=None, **options):  # type: ignore[no-untyped-def]
+    def value_and_grad(
+        input: Any,
+        target: Any,
+        weight: Any = None,
+        *,
+        reduction: Any = "mean",
+        sample_weight: Any = None,
+        out: Any = None,
+        **options: Any,
+    ) -> Any:
         if weight is None and not options:
             return default_value_and_grad(input, target, None, None, sample_weight, reduction, out)
         kernel, weight, pos_weight = resolve(weight, options)
         return kernel.value_and_grad(input, target, weight, pos_weight, sample_weight, reduction, out)
 
-    def grad_and_hess(input, target, weight=None, *, reduction="mean", sample_weight=None, out=None, **options):  # type: ignore[no-untyped-def]
+    def grad_and_hess(
+        input: Any,
+        target: Any,
+        weight: Any = None,
+        *,
+        reduction: Any = "mean",
+        sample_weight: Any = None,
+        out: Any = None,
+        **options: Any,
+    ) -> Any:
         kernel, weight, pos_weight = resolve(weight, options)
         return kernel.grad_and_hess(input, target, weight, pos_weight, sample_weight, reduction, out)
 
     def backward(
-        grad_output, input, target, weight=None, *, reduction="mean", sample_weight=None, out=None, **options
-    ):  # type: ignore[no-untyped-def]
+        grad_output: Any,
+        input: Any,
+        target: Any,
+        weight: Any = None,
+        *,
+        reduction: Any = "mean",
+        sample_weight: Any = None,
+        out: Any = None,
+        **options: Any,
+    ) -> Any:
         kernel, weight, pos_weight = resolve(weight, options)
         return kernel.backward(grad_output, input, target, weight, pos_weight, sample_weight, reduction, out)
 
     default_value, default_value_and_grad = default.value, default.value_and_grad
     name = cls.function_name
-    for verb in (value, value_and_grad, grad_and_hess, backward):
+    verbs: list[Any] = [value, value_and_grad, grad_and_hess, backward]
+    for verb in verbs:
         verb.__module__ = "lossrs.functional"
-        verb.__signature__ = signature(verb, defaults)  # type: ignore[attr-defined]
+        verb.__signature__ = signature(verb, defaults)
         verb.__doc__ = documentation(cls, verb.__name__)
         if verb is not value:
             verb.__qualname__ = f"{name}.{verb.__name__}"
@@ -194,7 +229,9 @@ def function(cls: type[Loss]) -> Callable[..., Any]:
 def signature(verb: Callable[..., Any], defaults: dict[str, Any]) -> inspect.Signature:
     """Return a verb's signature with the options of its loss: arrays first, then options by keyword only."""
     given = inspect.signature(verb).parameters
-    keyword = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()]
+    keyword = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()
+    ]
     parameters = []
     for name, parameter in given.items():
         if name == "weight" and name not in defaults:
@@ -216,7 +253,8 @@ _GIVES = {
     "value": (
         "",
         "out : ndarray, optional\n    Where the losses go, with ``reduction='none'``.\n",
-        "float or ndarray\n    The loss, in double precision; with ``reduction='none'`` the losses, in the input's dtype.\n",
+        "float or ndarray\n    The loss, in double precision; with ``reduction='none'`` the losses, in the\n"
+        "    input's dtype.\n",
     ),
     "value_and_grad": (
         "The value and the gradient with respect to the input, in one pass.\n\n",
@@ -227,7 +265,8 @@ _GIVES = {
     "grad_and_hess": (
         "The gradient and the diagonal of the Hessian with respect to the input.\n\n",
         "out : tuple of ndarray, optional\n    Where the two go.\n",
-        "gradient, hessian : ndarray\n    Of the input's shape and dtype. Boosting wants them unreduced: ``reduction='sum'``.\n",
+        "gradient, hessian : ndarray\n    Of the input's shape and dtype. Boosting wants them unscaled:\n"
+        "    ``reduction='sum'``.\n",
     ),
     "backward": (
         "The vector-Jacobian product: the gradient times `grad_output`, the gradient with respect to the loss.\n\n",

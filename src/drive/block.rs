@@ -123,6 +123,19 @@ pub fn is_within<T: Real>(isa: Isa, values: &[T], low: T, high: T) -> bool {
     isa.run(Within(values, low, high))
 }
 
+/// Folds lanes by halves: always in the same order, and in few steps.
+#[inline(always)]
+pub fn fold<T: Real, const LANES: usize>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = join(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
 /// The largest of a multiple of [`GRAIN`] elements, NaN aside; −∞ of none.
 pub fn largest<T: Real>(isa: Isa, values: &[T]) -> T {
     const LANES: usize = 64;
@@ -137,7 +150,7 @@ pub fn largest<T: Real>(isa: Isa, values: &[T]) -> T {
                     *lane = value.max(*lane);
                 }
             }
-            lanes.into_iter().fold(-T::INFINITY, T::max)
+            fold(lanes, T::max)
         }
     }
     isa.run(Largest(values))

@@ -8,7 +8,7 @@ use crate::loss::Pointwise;
 use crate::real::Real;
 use crate::storage;
 use crate::sum::ExactSum;
-use crate::threads;
+use crate::threads::{self, Tasks};
 
 /// The most operands that a formula has.
 const MOST_OPERANDS: usize = 3;
@@ -103,12 +103,24 @@ impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: b
         let Self { loss, operands, jets } = self;
         // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
         let len = operands[0].len().min(BLOCK) / GRAIN * GRAIN;
-        let operands = operands.map(|operand| &operand[..len]);
+        if len < GRAIN {
+            return;
+        }
         let part = |wanted: bool| if wanted { len } else { 0 };
-        // SAFETY: the loop writes every element of each slice.
+        // SAFETY: `fill` writes every element of each slice.
         let (value, slope, curvature) = unsafe {
             (jets.value.written(part(VALUE)), jets.slope.written(part(SLOPE)), jets.curvature.written(part(CURVATURE)))
         };
+        Self::fill(loss, operands.map(|operand| &operand[..len]), len, value, slope, curvature);
+    }
+}
+
+impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
+    Evaluate<'_, L, T, N, VALUE, SLOPE, CURVATURE>
+{
+    /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    #[inline(always)]
+    fn fill(loss: L, operands: [&[T]; N], len: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
         for i in 0..len {
             let jet = loss.at(operands.map(|operand| operand[i]));
             if VALUE {
@@ -242,7 +254,7 @@ impl Call<'_> {
             weights: std::array::from_fn(|i| self.weights.get(i).map(|operand| source(operand, MOST_OPERANDS + i))),
             grad_output: self.grad_output.map(|operand| source(operand, ROOMS - 1)),
         };
-        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+        let work = |tasks: &mut Tasks<'_>| {
             let mut state = State {
                 rooms: [const { Block::new() }; ROOMS],
                 jets: Jets { value: Block::new(), slope: Block::new(), curvature: Block::new() },
@@ -253,7 +265,7 @@ impl Call<'_> {
                 unsafe { source.prepare(isa, &mut state.rooms) };
             }
             let mut found = Found { sum: ExactSum::new(), outside: None };
-            while let Some(task) = next() {
+            for task in tasks {
                 for block in task * BLOCKS_PER_TASK..blocks.min((task + 1) * BLOCKS_PER_TASK) {
                     let start = block * BLOCK;
                     // SAFETY: the caller's, and no other task has this block.
@@ -298,7 +310,7 @@ impl Call<'_> {
                 // SAFETY: the caller's.
                 unsafe {
                     let block = (start, len);
-                    self.find_outside(isa, sources, other_rooms, found, block, (i, operands[i], low, high));
+                    Self::find_outside(isa, sources, other_rooms, found, block, (i, operands[i], low, high));
                 }
             }
         }
@@ -351,7 +363,6 @@ impl Call<'_> {
     /// As [`Call::run`].
     #[cold]
     unsafe fn find_outside<T: Number>(
-        &self,
         isa: Isa,
         sources: &Sources<'_>,
         rooms: &mut [Block<T>],

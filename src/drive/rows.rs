@@ -12,7 +12,7 @@ use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
 use crate::storage::{self, Run};
 use crate::sum::ExactSum;
-use crate::threads;
+use crate::threads::{self, Tasks};
 
 /// Lanes in which a block's terms are added.
 const LANES: usize = 16;
@@ -159,26 +159,21 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Terms<'_, L, T, K> {
     #[inline(always)]
     fn run(self) -> [T; K] {
         let Self { loss, classes, largest } = self;
-        let (len, classes) = classes.trimmed();
         let mut lanes = [[T::ZERO; LANES]; K];
-        for first in (0..len).step_by(LANES) {
+        let (scores, probabilities) = (classes.scores.as_chunks::<LANES>().0, classes.probabilities.as_chunks().0);
+        for ((scores, probabilities), weights) in scores.iter().zip(probabilities).zip(classes.weights.as_chunks().0) {
+            let classes = [scores, probabilities, weights];
             for lane in 0..LANES {
-                let terms = loss.terms(largest, classes.at(first + lane));
+                let [score, probability, weight] = classes.map(|part: &[T; LANES]| part[lane]);
+                let terms = loss.terms(largest, Class { score, probability, weight });
                 for k in 0..K {
-                    lanes[k][lane] = lanes[k][lane] + terms[k];
+                    if L::NEEDED[k] {
+                        lanes[k][lane] = lanes[k][lane] + terms[k];
+                    }
                 }
             }
         }
-        lanes.map(|mut lanes| {
-            let mut half = LANES / 2;
-            while half > 0 {
-                for lane in 0..half {
-                    lanes[lane] = lanes[lane] + lanes[lane + half];
-                }
-                half /= 2;
-            }
-            lanes[0]
-        })
+        lanes.map(|lanes| block::fold(lanes, |a, b| a + b))
     }
 }
 
@@ -198,22 +193,41 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for D
     fn run(self) {
         let Self { loss, row, classes, label, scale, results } = self;
         let (len, classes) = classes.trimmed();
+        if len < GRAIN {
+            return;
+        }
         let slopes = loss.slopes(&row);
         // SAFETY: the loop writes every element of each slice.
         let (slope, curvature) =
             unsafe { (results.slope.written(len), results.curvature.written(if CURVATURE { len } else { 0 })) };
-        for i in 0..len {
-            let (first, second) = loss.at(&slopes, classes.at(i));
-            slope[i] = first * scale;
-            if CURVATURE {
-                curvature[i] = second * scale;
-            }
-        }
+        Self::fill(loss, slopes, classes, len, scale, slope, curvature);
         if let Some(label) = label {
             let (first, second) = loss.at_label(&slopes, classes.at(label));
             slope[label] = first * scale;
             if CURVATURE {
                 curvature[label] = second * scale;
+            }
+        }
+    }
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Derive<'_, L, T, K, CURVATURE> {
+    /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    #[inline(always)]
+    fn fill(
+        loss: L,
+        slopes: L::Slopes<T>,
+        classes: Classes<'_, T>,
+        len: usize,
+        scale: T,
+        slope: &mut [T],
+        curvature: &mut [T],
+    ) {
+        for i in 0..len {
+            let (first, second) = loss.at(&slopes, classes.at(i));
+            slope[i] = first * scale;
+            if CURVATURE {
+                curvature[i] = second * scale;
             }
         }
     }
@@ -342,6 +356,7 @@ impl<T: Number> State<T> {
 }
 
 /// What a target says of a sample.
+#[derive(Clone, Copy)]
 enum Sample {
     /// Nothing: the sample is left out.
     Ignored,
@@ -360,10 +375,10 @@ impl Call<'_> {
     pub unsafe fn total_weight<T: Number>(&self, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let samples = self.layout.len();
-        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+        let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let (mut weights, mut values) = (Block::<T>::new(), Block::<T>::new());
-            while let Some(task) = next() {
+            for task in tasks {
                 let start = task * BLOCK;
                 let len = BLOCK.min(samples - start);
                 let mut misfit = None;
@@ -408,13 +423,13 @@ impl Call<'_> {
         let isa = Isa::active();
         let samples = self.layout.len();
         let rows = (ELEMENTS_PER_TASK / self.classes).clamp(1, BLOCK);
-        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+        let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let mut state = State::new(self.classes.min(BLOCK));
-            while let Some(task) = next() {
+            while let Some(task) = tasks.next() {
                 let start = task * rows;
                 // SAFETY: the caller's, and no other task has these rows.
-                unsafe { self.rows(isa, loss, &mut state, &mut found, start, rows.min(samples - start)) };
+                unsafe { self.rows(isa, loss, &mut state, &mut found, tasks, start, rows.min(samples - start)) };
             }
             storage::fence();
             found
@@ -458,6 +473,7 @@ impl Call<'_> {
         loss: &dyn Blocks<T>,
         state: &mut State<T>,
         found: &mut Found,
+        tasks: &mut Tasks<'_>,
         start: usize,
         len: usize,
     ) {
@@ -483,7 +499,7 @@ impl Call<'_> {
                     });
                     let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
                     let rooms = Rooms { scores, probabilities, weights };
-                    *value = self.row(isa, loss, row, sample, weight, grad_output, rooms, results);
+                    *value = self.row(isa, loss, row, sample, weight, grad_output, rooms, results, tasks);
                 }
             });
             if self.sum {
@@ -510,12 +526,13 @@ impl Call<'_> {
         grad_output: T,
         mut rooms: Rooms<'_, T>,
         results: &mut Results<T>,
+        tasks: &mut Tasks<'_>,
     ) -> T {
         let label = match sample {
             Sample::Class(label) if weight != T::ZERO => label,
             _ => {
                 // SAFETY: the caller's.
-                unsafe { self.clear(isa, row, results) };
+                unsafe { self.clear(isa, row, results, tasks) };
                 return T::ZERO;
             }
         };
@@ -533,13 +550,13 @@ impl Call<'_> {
                 swept.label.weight = self.class_weight(isa, label);
             }
             if loss.sweeps() {
-                for (start, len) in blocks(self.classes) {
+                for (start, len) in blocks(self.classes, tasks) {
                     loss.sweep(isa, self.classes(isa, row, start, len, &mut rooms), &mut swept);
                 }
             }
             if self.want.slope() {
                 let scale = weight * T::of(self.factor) * grad_output;
-                for (start, len) in blocks(self.classes) {
+                for (start, len) in blocks(self.classes, tasks) {
                     let classes = self.classes(isa, row, start, len, &mut rooms);
                     let label = label.and_then(|label| label.checked_sub(start)).filter(|&label| label < len);
                     loss.derive(isa, classes, &swept, label, scale, self.want.curvature(), results);
@@ -601,9 +618,9 @@ impl Call<'_> {
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn clear<T: Real>(&self, isa: Isa, row: usize, results: &mut Results<T>) {
+    unsafe fn clear<T: Real>(&self, isa: Isa, row: usize, results: &mut Results<T>, tasks: &mut Tasks<'_>) {
         if self.want.slope() {
-            for (start, len) in blocks(self.classes) {
+            for (start, len) in blocks(self.classes, tasks) {
                 // SAFETY: both rooms are filled; the rest is the caller's.
                 unsafe {
                     results.slope.filled(len, |room| room.fill(T::ZERO));
@@ -629,10 +646,15 @@ impl Matrix {
     }
 }
 
-/// The blocks of a row: multiples of the grain, and one last block that is shorter than the grain.
-fn blocks(classes: usize) -> impl Iterator<Item = (usize, usize)> {
+/// The blocks of a row, until the call is stopped: multiples of the grain, and one last block that is shorter than the grain.
+fn blocks(classes: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize, usize)> {
+    // Elements between looks at the clock.
+    const LONG: usize = 1 << 18;
     let mut start = 0;
     std::iter::from_fn(move || {
+        if start % LONG == 0 && start > 0 && tasks.are_stopped() {
+            return None;
+        }
         let left = classes - start;
         let len = if left < GRAIN { left } else { left.min(BLOCK) / GRAIN * GRAIN };
         start += len;

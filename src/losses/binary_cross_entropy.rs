@@ -38,8 +38,8 @@ impl Pointwise<3> for BinaryCrossEntropyWithLogits {
     #[inline(always)]
     fn at<T: Real>(&self, [x, t, pos_weight]: [T; 3]) -> Jet<T> {
         let (negative, positive) = (T::ONE - t, pos_weight * t);
-        let small = (-x.abs()).exp();
-        let (softplus, larger) = (small.ln_1p(), T::ONE / (T::ONE + small));
+        let small = (-x.abs()).exp_nonpositive();
+        let (softplus, larger) = (small.ln_1p_fraction(), T::ONE / (T::ONE + small));
         let smaller = small * larger;
         let (sigmoid, complement) = if x > T::ZERO { (larger, smaller) } else { (smaller, larger) };
         let part = |weight: T, magnitude: T| if weight == T::ZERO { weight } else { weight * (magnitude + softplus) };

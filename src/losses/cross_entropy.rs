@@ -82,22 +82,24 @@ fn times<T: Real>(weight: T, distance: T) -> T {
 impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntropy<PROBABILITIES, SMOOTHED> {
     type Slopes<T: Real> = Slopes<T>;
 
+    const NEEDED: [bool; 7] = [true, true, PROBABILITIES, PROBABILITIES, SMOOTHED, SMOOTHED, SMOOTHED];
+
     #[inline(always)]
     fn terms<T: Real>(&self, largest: T, class: Class<T>) -> [T; 7] {
         let Class { score, probability, weight } = class;
         let tie = T::one_if(score == largest);
-        let power = (score - largest).exp();
+        let power = (score - largest).exp_nonpositive();
         let below = if score == largest { T::ZERO } else { power };
         let distance = largest - score;
         let (mass, smoothed) = (weight * probability, score > -T::INFINITY);
         [
             below,
             tie,
-            if PROBABILITIES { times(mass, distance) } else { T::ZERO },
-            if PROBABILITIES { mass } else { T::ZERO },
-            if SMOOTHED && smoothed { weight * distance } else { T::ZERO },
-            if SMOOTHED && smoothed { weight } else { T::ZERO },
-            if SMOOTHED { T::one_if(smoothed) } else { T::ZERO },
+            times(mass, distance),
+            mass,
+            if smoothed { weight * distance } else { T::ZERO },
+            if smoothed { weight } else { T::ZERO },
+            T::one_if(smoothed),
         ]
     }
 
@@ -105,7 +107,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
     fn raise<T: Real>(&self, sums: [T; 7], rise: T) -> [T; 7] {
         let [below, ties, distance, mass, smoothing_distance, smoothing_mass, possible] = sums;
         [
-            (below + ties) * (-rise).exp(),
+            (below + ties) * (-rise).exp_nonpositive(),
             T::ZERO,
             distance + rise * mass,
             mass,
@@ -148,7 +150,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
     fn at<T: Real>(&self, slopes: &Slopes<T>, class: Class<T>) -> (T, T) {
         let Class { score, probability, weight } = class;
         let Slopes { largest, total, others, mass, share, .. } = *slopes;
-        let power = (score - largest).exp();
+        let power = (score - largest).exp_nonpositive();
         let scale = mass / total;
         let target = if PROBABILITIES { self.kept::<T>() * (weight * probability) } else { T::ZERO };
         let smoothing = if SMOOTHED && score > -T::INFINITY { share * weight } else { T::ZERO };
@@ -163,7 +165,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
     #[inline(always)]
     fn at_label<T: Real>(&self, slopes: &Slopes<T>, class: Class<T>) -> (T, T) {
         let Slopes { largest, total, others, mass, share, smoothing_mass } = *slopes;
-        let power = (class.score - largest).exp();
+        let power = (class.score - largest).exp_nonpositive();
         let rest = if class.score == largest { others } else { total - power };
         let away = mass * (rest / total);
         let possible = if class.score > -T::INFINITY { class.weight } else { T::ZERO };

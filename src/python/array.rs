@@ -286,11 +286,11 @@ impl<'py> Array<'py> {
     /// # Errors
     /// If it does.
     pub fn check_apart(&self, other: &Self, may_be_same: bool) -> PyResult<()> {
+        static SHARES_MEMORY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let ((low, high), (other_low, other_high)) = (self.extent(), other.extent());
         if low >= other_high || other_low >= high || (may_be_same && self.is_same(other)) {
             return Ok(());
         }
-        static SHARES_MEMORY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = self.object.py();
         let shares = SHARES_MEMORY.import(py, "numpy", "shares_memory")?.call1((&self.object, &other.object))?;
         if shares.is_truthy()? {

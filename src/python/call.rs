@@ -516,6 +516,7 @@ pub fn interruptible<R: Send>(
     let (result, raised) = py.detach(|| {
         let raised: Cell<Option<PyErr>> = Cell::new(None);
         // At the end of the interpreter there is nobody to ask.
+        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
         let result = work(&|| match Python::try_attach(|py| py.check_signals()) {
             Some(Err(error)) => {
                 raised.set(Some(error));

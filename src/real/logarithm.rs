@@ -4,9 +4,10 @@ use super::{Real, pair::Pair, polynomial};
 
 /// ln x, within 1 ULP for every x.
 ///
-/// 1. x = m·2^e with √½ ≤ m < √2, so that ln x = e·ln 2 + ln(1 + f), f = m − 1 exactly.
-/// 2. ln(1 + f) = f − (h − s(h + s²·w(s²))) with h = f²/2, s = f/(2 + f): 2·artanh s, less what is exact.
-/// 3. e·ln 2 + f is summed without error, since for e = ±1 it cancels.
+/// 1. x = m·2^e with √½ ≤ m < √2, so that ln x = e·ln 2 + ln(1 + f), where f = m − 1 is exact.
+/// 2. ln(1 + f) = 2·artanh s = 2s + s³·w(s²) with s = f/(2 + f). But 2s = f − h + s·h with h = f²/2: so most of it is exact,
+///    and s's rounding falls on small terms only (as in Sun's fdlibm).
+/// 3. e·ln 2 + f as a pair, since for e = ±1 it may cancel.
 #[inline(always)]
 pub(super) fn ln<T: Real>(x: T) -> T {
     let (y, shift) = x.normalize();
@@ -19,15 +20,21 @@ pub(super) fn ln<T: Real>(x: T) -> T {
 
 /// ln(1 + x), within 1 ULP for every x.
 ///
-/// As [`ln`] of u = 1 + x, where what u's rounding lost goes into f (Goldberg).
+/// As [`ln`], of u = 1 + x, whose rounding error is kept and scaled beside f.
 #[inline(always)]
 pub(super) fn ln_1p<T: Real>(x: T) -> T {
     let u = Pair::sum(T::ONE, x);
-    let (m, e, twice_shrink) = u.high.split();
-    let y = ln_reduced(e, m - T::ONE, u.low * twice_shrink * T::of(0.5)).copysign(x);
+    let (m, e, twice_reciprocal) = u.high.split();
+    let y = ln_reduced(e, m - T::ONE, u.low * twice_reciprocal * T::of(0.5)).copysign(x);
     let y = if x < T::INFINITY { y } else { x };
     let outside = if x == -T::ONE { -T::INFINITY } else { T::NAN };
     if x <= -T::ONE { outside } else { y }
+}
+
+/// ln(1 + x) for 0 ≤ x ≤ 1, within 1.2 ULP: a polynomial, without the division and the pairs of [`ln_1p`].
+#[inline(always)]
+pub(super) fn ln_1p_fraction<T: Real>(x: T) -> T {
+    (x * x).mul_add(polynomial(x, T::LN_1P_FRACTION), x)
 }
 
 /// e·ln 2 + ln(1 + f + g), where g is below f's last place.
@@ -37,8 +44,9 @@ fn ln_reduced<T: Real>(e: T, f: T, g: T) -> T {
     let lost = f - (-e).mul_add(T::LN_2.0, high);
     let short = f + g;
     let half = T::of(0.5) * short;
+    let h = half * short;
     let s = half / (T::ONE + half);
-    let (bend, square) = (half * short, s * s);
-    let curve = s.mul_add(square.mul_add(polynomial(square, T::LN), bend), e * T::LN_2.1) - bend;
-    high + ((lost + g) + curve)
+    let square = s * s;
+    let rest = s.mul_add(square.mul_add(polynomial(square, T::LN), h), e * T::LN_2.1) - h;
+    high + ((lost + g) + rest)
 }

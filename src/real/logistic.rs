@@ -1,4 +1,7 @@
-//! The logistic function and its kin: sigmoid, softplus, tanh.
+//! The logistic function and its kin: softplus, sigmoid, tanh.
+//!
+//! Softplus and sigmoid of the same x share e^−|x| and divide once each. Deriving both from one quotient, q = t/(1 + t), by
+//! −ln(1 − q), saves a division and was slower, by a sixth in f64: its polynomial has twice the terms.
 
 use super::{
     Real,
@@ -17,6 +20,7 @@ pub(super) fn softplus<T: Real>(x: T) -> T {
     let s = t.scale(two).divide(Pair::ordered_sum(two, t.high).nudge(t.low));
     let square = s.high * s.high;
     let curve = (square * s.high).mul_add(polynomial(square, T::LN_1P), s.low);
+    // `max` in this order lets a NaN through.
     let y = Pair { high: s.high, low: curve }.add(T::ZERO.max(x)).value();
     if x < T::INFINITY { y } else { x }
 }
@@ -25,8 +29,7 @@ pub(super) fn softplus<T: Real>(x: T) -> T {
 #[inline(always)]
 pub(super) fn sigmoid<T: Real>(x: T) -> T {
     let t = exp_nonpositive_pair(-x.abs());
-    let one = Pair { high: T::ONE, low: T::ZERO };
-    let numerator = if x < T::ZERO { t } else { one };
+    let numerator = if x < T::ZERO { t } else { Pair::exact(T::ONE) };
     numerator.divide(Pair::ordered_sum(T::ONE, t.high).nudge(t.low)).value()
 }
 

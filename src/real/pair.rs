@@ -10,6 +10,12 @@ pub(super) struct Pair<T> {
 }
 
 impl<T: Real> Pair<T> {
+    /// A single number as a pair.
+    #[inline(always)]
+    pub(super) fn exact(a: T) -> Self {
+        Pair { high: a, low: T::ZERO }
+    }
+
     /// a + b exactly, for |a| ≥ |b| or a = 0 (Dekker).
     #[inline(always)]
     pub(super) fn ordered_sum(a: T, b: T) -> Self {

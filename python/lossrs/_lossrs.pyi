@@ -1,0 +1,90 @@
+from typing import Any, final
+
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "DomainError",
+    "ExactSum",
+    "LabelError",
+    "Loss",
+    "__version__",
+    "elementary",
+    "get_num_threads",
+    "instruction_set",
+    "loss_names",
+    "set_num_threads",
+    "use_instruction_set",
+]
+
+__version__: str
+
+class LabelError(ValueError):
+    row: int
+    label: int | float
+
+class DomainError(ValueError):
+    row: int
+    value: float
+
+@final
+class Loss:
+    def __new__(cls, name: str, /, **parameters: float) -> Loss: ...
+    def value(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None,
+        pos_weight: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        reduction: str,
+        out: NDArray[Any] | None,
+    ) -> Any: ...
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None,
+        pos_weight: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        reduction: str,
+        out: NDArray[Any] | None,
+    ) -> tuple[Any, NDArray[Any]]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None,
+        pos_weight: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        reduction: str,
+        out: tuple[NDArray[Any], NDArray[Any]] | None,
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None,
+        pos_weight: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        reduction: str,
+        out: NDArray[Any] | None,
+    ) -> NDArray[Any]: ...
+
+@final
+class ExactSum:
+    def __new__(cls) -> ExactSum: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def add(self, values: ArrayLike) -> None: ...
+    def merge(self, other: ExactSum) -> None: ...
+    def value(self) -> float: ...
+    def to_bytes(self) -> bytes: ...
+    @staticmethod
+    def from_bytes(state: bytes) -> ExactSum: ...
+
+def loss_names() -> tuple[str, ...]: ...
+def elementary(name: str, x: NDArray[Any], y: NDArray[Any] | None = None) -> NDArray[Any]: ...
+def get_num_threads() -> int: ...
+def set_num_threads(num_threads: int) -> None: ...
+def instruction_set() -> str: ...
+def use_instruction_set(name: str) -> None: ...

@@ -1,0 +1,332 @@
+"""The command ``lossrs``: ``score``, ``losses`` and ``info``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Self, TextIO
+
+import numpy as np
+
+import lossrs
+from lossrs.scoring.batches import BATCH_ROWS
+from lossrs.scoring.columns import Key, ScoreError, near_misses
+from lossrs.scoring.score import Score, Summary, score
+
+_SCORE_HELP = """\
+Score the predictions in a file: the mean of a loss with its standard error, its sum, and how many rows were read,
+ignored (the target is the ignore_index, or the weight is zero) and not finite (the loss is nan or infinite).
+
+columns:
+  a name            --input prediction
+  several           --input a,b,c
+  a glob            --input 'logit_*'          in natural order: logit_2 before logit_10
+  a list column     --input logits             K values in each row are K columns
+  numbered columns  --input 0:10 --target 10   of a two-dimensional .npy: as Python's indices and slices
+
+files:
+  .parquet .pq                 Parquet
+  .arrow .feather .ipc .arrows Arrow files and streams
+  .csv                         with a header; an empty field, NA or null is a null, nan is a number
+  .npy                         rows and columns of numbers, or a structured array with named columns
+  .npz                         an array for each column; (rows, K) arrays are K columns
+  Uncompressed files are memory-mapped, and what is held in memory does not grow with the file. Nulls are errors.
+
+Losses over classes (those with --ignore-index) take a column for each class as input and labels as target, or, where
+the loss allows it, a target column for each class. The others take as many target columns as input columns; the loss
+of a row is then the mean over them.
+"""
+
+_SCORE_NOTES = """\
+With l a row's loss and w its weight (the sample weight, times the weight of its class for losses over classes):
+  mean m           sum(w l) / sum(w)
+  standard error   sqrt(n / (n - 1) * sum(w^2 (l - m)^2)) / sum(w),  n the rows that are not ignored
+The sums are exact: no result depends on the batch size, the order of the rows, or the number of threads.
+
+examples:
+  lossrs score predictions.parquet --loss cross_entropy --input 'logit_*' --target label --by split
+  lossrs score house_prices.csv --loss huber_loss --delta 2.0 --input predicted --target price
+  lossrs score arrays.npz --loss cross_entropy --ignore-index -1 --weight 0.2,0.8 --input logits --target labels
+  lossrs score --loss cross_entropy --help     the options of that loss
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 2 for an error (one line on stderr), 130 for Ctrl-C."""
+    if arguments is None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is partial is removed
+    try:
+        parsed = _parser(sys.argv[1:] if arguments is None else arguments)
+        parsed.run(parsed)
+        sys.stdout.flush()
+    except ScoreError as error:
+        print(f"lossrs: error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("lossrs: error: out of memory: a smaller --batch-size needs less", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has seen enough. What is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say it in one line, without the usage."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
+def _parser(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog="lossrs", description="Loss functions on files of predictions.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"lossrs {lossrs.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    raw = argparse.RawDescriptionHelpFormatter
+    of_score = commands.add_parser(
+        "score",
+        help="score the predictions in a file",
+        description=_SCORE_HELP,
+        epilog=_SCORE_NOTES,
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
+    of_score.set_defaults(run=_run_score)
+    of_score.add_argument("file", metavar="FILE", type=Path, help="the file of predictions")
+    of_score.add_argument("--loss", metavar="NAME", required=True, help="the loss; `lossrs losses` lists them")
+    of_score.add_argument("--input", metavar="COLUMNS", required=True, help="the predictions")
+    of_score.add_argument("--target", metavar="COLUMN", required=True, help="the labels or values to predict")
+    of_score.add_argument("--sample-weight", metavar="COLUMN", help="weigh each row; a weight of zero leaves it out")
+    of_score.add_argument("--by", metavar="COLUMN", help="a result for each value of this column, too")
+    of_score.add_argument(
+        "--per-sample",
+        metavar="OUT",
+        type=Path,
+        help="write each row's (weighted) loss as column `loss` to a .parquet, .arrow, .csv or .npy file",
+    )
+    of_score.add_argument(
+        "--json", action="store_true", help='print an object instead of a table; nan and infinities are strings: "NaN"'
+    )
+    of_score.add_argument(
+        "--batch-size",
+        metavar="ROWS",
+        type=int,
+        default=BATCH_ROWS,
+        help="the most rows to hold at a time (default: %(default)s, fewer where rows are long)",
+    )
+    name = _loss_name(arguments)
+    if name is not None:
+        _add_options(of_score, name)
+    of_losses = commands.add_parser("losses", help="list the losses with their options", allow_abbrev=False)
+    of_losses.set_defaults(run=_run_losses)
+    of_info = commands.add_parser("info", help="print version, instruction set and threads", allow_abbrev=False)
+    of_info.set_defaults(run=_run_info)
+    return parser.parse_args(arguments)
+
+
+def _loss_name(arguments: Sequence[str]) -> str | None:
+    """Find the loss that is asked for by its function's or its class's name: it decides which options there are."""
+    first = _Parser(prog="lossrs score", add_help=False, allow_abbrev=False)
+    first.add_argument("--loss")
+    asked: str | None = first.parse_known_args(arguments)[0].loss
+    if asked is None or asked in lossrs.losses:
+        return asked
+    classes = {cls.__name__: name for name, cls in lossrs.losses.items()}
+    if asked not in classes:
+        raise ScoreError(
+            f"no loss {asked!r}{near_misses(asked, [*lossrs.losses, *classes]) or '; see `lossrs losses`'}"
+        )
+    return classes[asked]
+
+
+def _options(name: str) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(lossrs.losses[name]) if field.name != "reduction"]
+
+
+def _flag(field: dataclasses.Field[Any]) -> str:
+    return "--" + field.name.replace("_", "-")
+
+
+def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.set_defaults(loss_name=name)
+    fields = _options(name)
+    if not fields:
+        return
+    group = parser.add_argument_group(f"options of {name}")
+    for field in fields:
+        kind = type(field.default)
+        how: dict[str, Any] = {
+            "type": kind,
+            "metavar": {int: "INTEGER", float: "NUMBER"}.get(kind, kind.__name__.upper()),
+        }
+        if field.default is None:
+            how = {"type": _numbers_of, "metavar": "NUMBER,…"}
+        elif kind is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        text = f"default: {field.default}"
+        group.add_argument(_flag(field), dest=f"loss.{field.name}", default=argparse.SUPPRESS, help=text, **how)
+
+
+def _numbers_of(text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    try:
+        return np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
+
+
+def _run_score(parsed: argparse.Namespace) -> None:
+    options = {name.removeprefix("loss."): value for name, value in vars(parsed).items() if name.startswith("loss.")}
+    with _Progress() as progress:
+        result = score(
+            parsed.file,
+            parsed.loss_name,
+            input=parsed.input,
+            target=parsed.target,
+            options=options,
+            by=parsed.by,
+            sample_weight=parsed.sample_weight,
+            per_sample=parsed.per_sample,
+            batch_size=parsed.batch_size,
+            progress=progress,
+        )
+    if parsed.json:
+        print(json.dumps(_as_json(result), ensure_ascii=False, allow_nan=False))
+    else:
+        _print_table(result, parsed.by, sys.stdout)
+
+
+def _as_json(result: Score) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return [plain(item) for item in value.tolist()]
+        if isinstance(value, float) and not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return value
+
+    def summary(of: Summary) -> dict[str, Any]:
+        return {name: plain(value) for name, value in dataclasses.asdict(of).items()}
+
+    return {
+        "lossrs": lossrs.__version__,
+        "file": str(result.file),
+        "loss": result.loss,
+        "options": {name: plain(value) for name, value in result.options.items()},
+        **summary(result.overall),
+        "groups": result.groups and [{"group": key, **summary(group)} for key, group in result.groups.items()],
+    }
+
+
+def _print_table(result: Score, by: str | None, stream: TextIO) -> None:
+    names = ["mean", "standard error", "sum", "rows", "ignored", "non-finite"]
+    groups = result.groups or {}
+    lines = [([_shown(key)] if by else []) + _numbers(group) for key, group in groups.items()]
+    lines.append((["all"] if by else []) + _numbers(result.overall))
+    header = ([by] if by else []) + names
+    title = f"{result.loss} of {result.file}"
+    if stream.isatty() and _print_rich_table(title, header, lines, is_grouped=by is not None):
+        return
+    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
+    for line in [header, *lines]:
+        cells = [
+            cell.ljust(width) if by and not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip(), file=stream)
+
+
+def _numbers(summary: Summary) -> list[str]:
+    floats = [f"{summary.mean:.8g}", f"{summary.standard_error:.3g}", f"{summary.sum:.10g}"]
+    return [*floats, *map(str, (summary.rows, summary.ignored, summary.nonfinite))]
+
+
+def _shown(key: Key) -> str:
+    return "null" if key is None else str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _print_rich_table(title: str, header: list[str], lines: list[list[str]], *, is_grouped: bool) -> bool:
+    """Print with rich; return False if it is missing, or would have to cut numbers off."""
+    try:
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.measure import Measurement
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        return False
+    console = Console()
+    table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for index, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if is_grouped and not index else "right")
+    for index, line in enumerate(lines):
+        table.add_row(*map(Text, line), end_section=is_grouped and index == len(lines) - 2)
+    if Measurement.get(console, console.options.update(max_width=10_000), table).minimum > console.width:
+        return False
+    console.print(table)
+    return True
+
+
+class _Progress:
+    """A progress bar on the terminal, if there is one, for what takes longer than a second."""
+
+    def __init__(self, delay: float = 1.0) -> None:
+        self._from = time.monotonic() + delay
+        self._bar: Any = None
+        self._enabled = sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, rows: int, of: int | None) -> None:
+        if not self._enabled or time.monotonic() < self._from:
+            return
+        if self._bar is None:
+            self._bar = self._start(of)
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=rows, total=of)
+
+    def _start(self, of: int | None) -> Any:
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        except ImportError:
+            self._enabled = False
+            return None
+        bar = Progress(
+            BarColumn(),
+            TextColumn("{task.completed:,} rows"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        bar.add_task("", total=of)
+        bar.start()
+        return bar
+
+
+def _run_losses(parsed: argparse.Namespace) -> None:
+    lines = []
+    for name, cls in lossrs.losses.items():
+        options = [f"{_flag(field)} {'…' if field.default is None else field.default}" for field in _options(name)]
+        lines.append((name, cls.__name__, "  ".join(options)))
+    widths = [max(len(line[column]) for line in lines) for column in range(2)]
+    for name, class_name, shown in lines:
+        print(f"{name:{widths[0]}}  {class_name:{widths[1]}}  {shown}".rstrip())
+
+
+def _run_info(parsed: argparse.Namespace) -> None:
+    print(f"version          {lossrs.__version__}")
+    print(f"instruction set  {lossrs.instruction_set()}")
+    print(f"threads          {lossrs.get_num_threads()}")
