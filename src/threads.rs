@@ -312,6 +312,8 @@ fn build(asked: usize) -> Option<ThreadPool> {
         }
         REFUSED.store(true, Ordering::Relaxed);
         threads /= 2;
+        // Those that came have yet to go; until then they count.
+        thread::sleep(Duration::from_millis(10));
     }
     None
 }

@@ -459,7 +459,7 @@ ENDLESS_CALLS = {
 
 @pytest.mark.parametrize("number", [1, THREADS])
 @pytest.mark.parametrize("call", ENDLESS_CALLS)
-def test_interrupt(call, number, record_property):
+def test_interrupt(call, number):
     latency = run(
         f"""
         threading.Thread(target=interrupt).start()
@@ -471,7 +471,6 @@ def test_interrupt(call, number, record_property):
         """,
         LOSSRS_NUM_THREADS=str(number),
     )
-    record_property("latency", float(latency))
     assert float(latency) < 1
 
 
@@ -571,27 +570,15 @@ def test_the_pool_takes_no_signals_that_the_program_blocks():
 # Limits
 
 
-LIMITS = {
-    # Root is above this limit, so it becomes somebody else, who has this one process.
-    "threads": """
-        if os.getuid() == 0:
-            os.setuid(65534)
-        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
-        """,
-    # Room for the stacks of some of the threads, in address space that malloc does not reserve.
-    "stacks": """
-        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + (100 << 20),) * 2)
-        """,
-}
-
-
-@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("limit", [1, 12])
 def test_fewer_threads_than_asked_for(limit):
     came = run(
         f"""
         import resource, warnings
-        {LIMITS[limit].strip()}
+        # Root is above this limit, so it becomes somebody else, who has this one process.
+        if os.getuid() == 0:
+            os.setuid(54321)
+        resource.setrlimit(resource.RLIMIT_NPROC, ({limit}, {limit}))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(5):
@@ -601,10 +588,9 @@ def test_fewer_threads_than_asked_for(limit):
         assert results() == expected
         print(len(helpers()))
         """,
-        LOSSRS_NUM_THREADS="129",
-        MALLOC_ARENA_MAX="1",
+        LOSSRS_NUM_THREADS="65",
     )
-    assert int(came) == 0 if limit == "threads" else 0 < int(came) < 128
+    assert (os.getuid() == 0 and limit > 1) <= int(came) < limit
 
 
 def test_out_of_memory_is_a_memory_error():
