@@ -10,12 +10,11 @@ Trains on the 1,797 images that scikit-learn bundles and writes the predictions 
 import sys
 from pathlib import Path
 
+import lossrs.functional as F  # noqa: N812
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.datasets import load_digits
-
-import lossrs.functional as F  # noqa: N812
 
 STEPS = 200
 LEARNING_RATE = 0.5

@@ -4,9 +4,8 @@ Each comment is the torch line that the NumPy line below it replaces.
 """
 
 # import torch
-import numpy as np
-
 import lossrs
+import numpy as np
 
 # generator = torch.Generator().manual_seed(0)
 # x = torch.randn(100, 10, generator=generator)

@@ -4,6 +4,7 @@ pub mod block;
 pub mod layout;
 pub mod pointwise;
 pub mod rows;
+mod tile;
 
 /// What a call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,6 +56,9 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     /// What derivatives need to know of a row, computed once for all its classes.
     type Slopes<T: Real>: Copy;
 
+    /// Whether the weight of a label's class multiplies all of the loss, so that a weight of 0 leaves the sample out.
+    const LABEL_WEIGHS_ALL: bool = false;
+
     /// Which of the sums are read; the others are not computed.
     const NEEDED: [bool; K] = [true; K];
 

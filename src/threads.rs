@@ -183,6 +183,7 @@ fn with_help<R>(
 
     let Some(pool) = (helpers > 0).then(|| pool(helpers)).flatten() else { return Ok(work(tasks)) };
     // SAFETY: only the lifetime changes, of what is followed under the condition below.
+    #[allow(clippy::transmute_ptr_to_ptr, reason = "a cast cannot change the lifetime of a trait object")]
     let help = Help(unsafe { transmute::<*const (dyn Fn() + Sync), *const (dyn Fn() + Sync + 'static)>(help) });
     let door = Door::open();
     let shut = ShutOnDrop(&door);

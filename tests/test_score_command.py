@@ -12,13 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import lossrs
+import lossrs.functional as F  # noqa: N812
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-import lossrs
-import lossrs.functional as F  # noqa: N812
 
 TIMEOUT = 60
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
@@ -253,14 +252,14 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path, long_job, sent, status):
 
 def test_a_closed_pipe_is_quiet(file):
     command = [sys.executable, "-m", "lossrs", "score", str(file), *CLASSES]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait(TIMEOUT) == 0
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def on_a_terminal(arguments, until, **environment):
-    """What the command writes to a terminal, up to where `until` is found or to its end."""
+    """Return what the command writes to a terminal, up to where `until` is found or to its end."""
     main, terminal = pty.openpty()
     environment = ENVIRONMENT | {"TERM": "xterm-256color", "COLUMNS": "120"} | environment
     process = subprocess.Popen(

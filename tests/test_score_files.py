@@ -1,6 +1,8 @@
 """The files that ``lossrs.scoring.score`` reads: every format gives the same result, errors are one line."""
 
 import math
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -8,7 +10,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-
 from lossrs.scoring import ScoreError, score
 
 ROWS = 1_000
@@ -200,6 +201,31 @@ def test_memory_does_not_grow_with_a_mapped_file(tmp_path, kind):
     assert peak < 20 << 20
 
 
+@pytest.mark.parametrize("name", ["table.parquet", "table.arrow", "table.csv"])
+def test_memory_does_not_grow_with_a_file_that_pyarrow_reads(tmp_path, name):
+    rows, width = 1_000_000, 16  # 64 MB, and one row group
+    values = np.arange(rows * width, dtype=np.float32)
+    table = pa.table({"x": pa.FixedSizeListArray.from_arrays(values, width), "y": values[:rows]})
+    if name.endswith("parquet"):
+        pq.write_table(table, tmp_path / name, row_group_size=rows, use_dictionary=False)
+    elif name.endswith("arrow"):
+        with pa.ipc.new_file(tmp_path / name, table.schema) as file:
+            file.write_table(table)
+    else:
+        rows = 8_000_000
+        (tmp_path / name).write_text("y,x\n" + "0.25,12345678.25\n" * rows)
+    script = f"""
+import pyarrow
+from lossrs.scoring import score
+found = score({str(tmp_path / name)!r}, "mse_loss", input="x", target="x", batch_size=10_000)
+print(found.overall.rows, found.overall.sum, pyarrow.default_memory_pool().max_memory())
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=True)
+    found_rows, total, peak = ran.stdout.split()
+    assert (int(found_rows), float(total)) == (rows, 0.0)
+    assert int(peak) < {"table.parquet": 24, "table.arrow": 8, "table.csv": 64}[name] << 20
+
+
 def empty(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     return tmp_path / name
@@ -325,12 +351,12 @@ ERRORS = {
     "label too large": (
         lambda t: table(t, label=[0, 1, 0, 2, 0]),
         CLASS,
-        "table.parquet: label 2 at row 3 is outside [0, 2)",
+        "table.parquet: column 'label': label 2 at row 3 is outside [0, 2)",
     ),
     "label negative": (
         lambda t: table(t, label=[0, 1, 0, 0, -7]),
         CLASS,
-        "table.parquet: label -7 at row 4 is outside [0, 2)",
+        "table.parquet: column 'label': label -7 at row 4 is outside [0, 2)",
     ),
     "label not whole": (lambda t: table(t, label=[0, 1, 0.5, 0, 1]), CLASS, "label 0.5 at row 2 is not a whole number"),
     "label nan": (
@@ -341,7 +367,12 @@ ERRORS = {
     "probability outside": (
         lambda t: table(t, x=[0.0, 0.5, 1.0, 0.5, 1.5]),
         XY | {"loss": "binary_cross_entropy"},
-        "table.parquet: 1.5 at row 4 is outside the domain of binary_cross_entropy",
+        "table.parquet: column 'x': 1.5 at row 4 is outside the domain of binary_cross_entropy",
+    ),
+    "target probability outside": (
+        lambda t: table(t, p=[0.5] * 5, q=[0.0, 0.5, -1.0, 0.5, 0.5]),
+        {"input": "p,p", "target": "p,q", "loss": "binary_cross_entropy"},
+        "table.parquet: column 'q': -1.0 at row 2 is outside the domain of binary_cross_entropy",
     ),
     "columns differ": (lambda t: table(t), XY | {"input": "x,y"}, "2 input columns and 1 target columns"),
     "class weights of another number": (

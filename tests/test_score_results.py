@@ -4,6 +4,8 @@ import dataclasses
 import math
 from fractions import Fraction
 
+import lossrs
+import lossrs.functional as F  # noqa: N812
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,14 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
-import lossrs
-import lossrs.functional as F  # noqa: N812
 from lossrs.scoring import Summary, score
 
 
 def write(path, **columns):
-    """A Parquet file; a two-dimensional array is a list column."""
+    """Write a Parquet file; a two-dimensional array is a list column."""
     arrow = {}
     for name, values in columns.items():
         if isinstance(values, np.ndarray) and values.ndim == 2:
@@ -30,7 +29,7 @@ def write(path, **columns):
 
 
 def close(found, expected, ulps=2):
-    """Whether two numbers are the same but for the last bit or two."""
+    """Tell whether two numbers are the same but for the last bit or two."""
     return (
         found == expected
         or abs(found - expected) <= ulps * math.ulp(expected)
@@ -39,7 +38,7 @@ def close(found, expected, ulps=2):
 
 
 def whole_mean_and_error(losses, weights):
-    """Weighted mean and its standard error by the documented formula, in rational arithmetic."""
+    """Return the weighted mean and its standard error by the documented formula, in rational arithmetic."""
     losses = [Fraction(float(loss)) for loss in losses]
     weights = [Fraction(float(weight)) for weight in weights]
     total = sum(weights)
@@ -170,7 +169,7 @@ def test_probability_targets_are_divided_by_the_rows_whatever_the_class_weights(
 
 
 def call_of(name, dtype, columns):
-    """Rows that every loss can be computed of, and a value for each of its options."""
+    """Make rows that every loss can be computed of, and a value for each of its options."""
     random = np.random.default_rng(5)
     options = {field.name: field.default for field in dataclasses.fields(lossrs.losses[name])}
     del options["reduction"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -52,6 +53,10 @@ class Loss:
                 array.setflags(write=False)
                 object.__setattr__(self, name, array)
         object.__setattr__(self, "_kernel", _lossrs.Loss(self.function_name, **options))
+        # The kernel has taken them as numbers; as the same numbers they are equal and have the same representation.
+        for field in dataclasses.fields(self):
+            if isinstance(field.default, int | float):
+                object.__setattr__(self, field.name, type(field.default)(getattr(self, field.name)))
         object.__setattr__(self, "_arrays", tuple(getattr(self, name, None) for name in _ARRAYS))
 
     def _options(self) -> dict[str, Any]:
@@ -65,7 +70,9 @@ class Loss:
             for name, value in self._options().items()
             if isinstance(value, np.ndarray) or value != defaults[name]
         }
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        # Numbers that Python has no literals for.
+        texts = {name: re.sub(r"\b(inf|nan)\b", r"float('\1')", repr(value)) for name, value in shown.items()}
+        return f"{type(self).__name__}({', '.join(f'{name}={text}' for name, text in texts.items())})"
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same loss with the same options."""

@@ -12,6 +12,9 @@ pub const BLOCK: usize = 1024;
 /// Kernels work on a multiple of this many elements, so that their loops have no remainder.
 pub const GRAIN: usize = 64;
 
+/// Lanes in which sums run, the same on every instruction set.
+pub const LANES: usize = 16;
+
 /// A number in which drivers compute: float32 or float64.
 pub trait Number: Real + Summand {}
 impl<T: Real + Summand> Number for T {}

@@ -129,13 +129,23 @@ impl Layout {
         // SAFETY: the runs cover the first `len` elements, and the rest is filled.
         unsafe {
             room.filled(padded, |room| {
-                self.runs(operand, start, len, |run, offset, length| {
-                    run.load(isa, &mut room[offset..offset + length]);
-                });
+                self.read(isa, operand, start, &mut room[..len]);
                 let last = if len == 0 { T::ONE } else { room[len - 1] };
                 room[len..].fill(last);
             })
         }
+    }
+
+    /// Reads elements from `start` on.
+    ///
+    /// # Safety
+    /// The operand's elements must be readable.
+    #[inline]
+    pub unsafe fn read<T: Real>(&self, isa: Isa, operand: &Operand, start: usize, out: &mut [T]) {
+        self.runs(operand, start, out.len(), |run, offset, length| {
+            // SAFETY: the caller's.
+            unsafe { run.load(isa, &mut out[offset..offset + length]) };
+        });
     }
 
     /// Writes elements from `start` on.
@@ -161,6 +171,13 @@ impl Operand {
     pub fn one() -> Self {
         let first = (&raw const ONE).cast_mut().cast();
         Self { run: Run { first, stride: 0, dtype: Dtype::Float64, swapped: false }, outer: Vec::new() }
+    }
+
+    /// The operand whose elements lie so many bytes on.
+    #[must_use]
+    pub fn moved(&self, bytes: isize) -> Self {
+        let run = Run { first: self.run.first.wrapping_offset(bytes), ..self.run };
+        Self { run, outer: self.outer.clone() }
     }
 
     /// Whether all elements are one and the same.

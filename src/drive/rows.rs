@@ -4,8 +4,9 @@
 //! derivatives are wanted, once more for those. Nothing that grows with the row is kept in between. Sums run in 64 fixed
 //! lanes within a block and in double precision from block to block, so that they depend on the number of classes alone.
 
-use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
+use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::layout::{Layout, Operand};
+use crate::drive::tile::{self, FEW_CLASSES, Tile};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
@@ -14,8 +15,6 @@ use crate::storage::{self, Run};
 use crate::sum::ExactSum;
 use crate::threads::{self, Tasks};
 
-/// Lanes in which a block's terms are added.
-const LANES: usize = 16;
 /// The most sums of a formula.
 pub const MOST_SUMS: usize = 8;
 /// Elements that a thread claims at once, roughly.
@@ -40,10 +39,14 @@ pub struct Swept<T> {
 pub trait Blocks<T>: Send + Sync {
     /// Whether the formula has sums over the classes.
     fn sweeps(&self) -> bool;
+    /// [`Rowwise::LABEL_WEIGHS_ALL`]
+    fn label_weighs_all(&self) -> bool;
     /// Adds a block of classes to the sums.
     fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>);
     /// The row's loss.
     fn value(&self, row: &Swept<T>) -> T;
+    /// Evaluates the formula at a tile and writes each part that is wanted.
+    fn tile(&self, isa: Isa, want: Want, tile: Tile<'_, T>, results: &mut tile::Results<T>);
     /// Writes a block's derivatives, times `scale`, the second ones only if `curved`; `label` is the label's place in it.
     fn derive(
         &self,
@@ -94,6 +97,10 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         K > 0
     }
 
+    fn label_weighs_all(&self) -> bool {
+        L::LABEL_WEIGHS_ALL
+    }
+
     fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>) {
         let largest = block::largest(isa, classes.scores).max(row.largest);
         if largest > row.largest && row.largest > -T::INFINITY {
@@ -103,6 +110,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
             }
         }
         row.largest = largest;
+        // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
+        let largest = if largest > -T::INFINITY { largest } else { T::ZERO };
         let terms = isa.run(Terms::<_, _, K> { loss: self.0, classes, largest });
         for (sum, term) in row.sums.iter_mut().zip(terms) {
             *sum += term.to_f64();
@@ -111,6 +120,17 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
 
     fn value(&self, row: &Swept<T>) -> T {
         self.0.value(&row.row())
+    }
+
+    fn tile(&self, isa: Isa, want: Want, tile: Tile<'_, T>, results: &mut tile::Results<T>) {
+        use tile::Evaluate;
+        let loss = self.0;
+        match want {
+            Want::Value => isa.run(Evaluate::<_, _, K, true, false, false> { loss, tile, results }),
+            Want::Gradient => isa.run(Evaluate::<_, _, K, false, true, false> { loss, tile, results }),
+            Want::ValueAndGradient => isa.run(Evaluate::<_, _, K, true, true, false> { loss, tile, results }),
+            Want::GradientAndHessian => isa.run(Evaluate::<_, _, K, false, true, true> { loss, tile, results }),
+        }
     }
 
     fn derive(
@@ -300,6 +320,51 @@ struct State<T> {
     values: Block<T>,
 }
 
+/// What a thread carries from tile to tile.
+struct TileState<T> {
+    scores: Block<T>,
+    probabilities: Block<T>,
+    class_weights: Block<T>,
+    labels: Block<T>,
+    label_scores: Block<T>,
+    label_weights: Block<T>,
+    weights: Block<T>,
+    scales: Block<T>,
+    results: tile::Results<T>,
+}
+
+impl<T: Number> TileState<T> {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            scores: Block::new(),
+            probabilities: Block::new(),
+            class_weights: Block::new(),
+            labels: Block::new(),
+            label_scores: Block::new(),
+            label_weights: Block::new(),
+            weights: Block::new(),
+            scales: Block::new(),
+            results: tile::Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
+        }
+    }
+
+    /// Fills what all tiles share.
+    ///
+    /// # Safety
+    /// The weights must be readable.
+    unsafe fn prepare(&mut self, isa: Isa, call: &Call<'_>, rows: usize) {
+        // SAFETY: the caller's; all of each slice is written.
+        unsafe {
+            self.probabilities.filled(call.classes * rows, |room| room.fill(T::ZERO));
+            self.class_weights.filled(call.classes, |room| match call.class_weight {
+                Some(weights) => weights.load(isa, room),
+                None => room.fill(T::ONE),
+            });
+        }
+    }
+}
+
 /// What a thread finds.
 struct Found {
     sum: ExactSum,
@@ -395,6 +460,7 @@ impl Call<'_> {
                                 Ok(Sample::Class(Some(label))) => weight * self.class_weight(isa, label),
                                 Ok(Sample::Class(None)) => weight,
                                 Ok(Sample::Ignored) => T::ZERO,
+                                Err(_) if weight == T::ZERO => T::ZERO,
                                 Err(label) => {
                                     misfit = misfit.or(Some((start + i, label)));
                                     T::ZERO
@@ -420,6 +486,10 @@ impl Call<'_> {
     /// The buffers must be readable, the results' writable, by nobody else and without overlap, except that a result may be
     /// an operand.
     pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+        if self.classes <= FEW_CLASSES {
+            // SAFETY: the caller's.
+            return unsafe { self.run_tiles(loss, stop) };
+        }
         let isa = Isa::active();
         let samples = self.layout.len();
         let rows = (ELEMENTS_PER_TASK / self.classes).clamp(1, BLOCK);
@@ -436,6 +506,149 @@ impl Call<'_> {
         };
         let spread = samples * self.classes >= SPREAD_FROM;
         threads::share(samples.div_ceil(rows), spread, stop, work, Found::merge)?.sum()
+    }
+
+    /// [`Call::run`] for rows of few classes.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn run_tiles<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+        let isa = Isa::active();
+        let samples = self.layout.len();
+        let rows = tile::rows(self.classes);
+        let tiles = samples.div_ceil(rows);
+        let tiles_per_task = ELEMENTS_PER_TASK / BLOCK;
+        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+            let mut found = Found::NOTHING;
+            let mut state = TileState::new();
+            // SAFETY: the caller's, and no other task has these rows.
+            unsafe {
+                state.prepare(isa, self, rows);
+                while let Some(task) = next() {
+                    for tile in task * tiles_per_task..tiles.min((task + 1) * tiles_per_task) {
+                        let start = tile * rows;
+                        self.tile(isa, loss, &mut state, &mut found, start, rows.min(samples - start));
+                    }
+                }
+            }
+            storage::fence();
+            found
+        };
+        let spread = samples * self.classes >= SPREAD_FROM;
+        threads::share(tiles.div_ceil(tiles_per_task), spread, stop, work, Found::merge)?.sum()
+    }
+
+    /// Computes the rows of a tile.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn tile<T: Number>(
+        &self,
+        isa: Isa,
+        loss: &dyn Blocks<T>,
+        state: &mut TileState<T>,
+        found: &mut Found,
+        start: usize,
+        len: usize,
+    ) {
+        let (classes, rows) = (self.classes, tile::rows(self.classes));
+        // SAFETY: the caller's for all that is read and written; every element of each block is written.
+        unsafe {
+            self.read_tile(isa, self.input, start, len, &mut state.scores);
+            if let Target::Probabilities(matrix) = self.target {
+                self.read_tile(isa, matrix, start, len, &mut state.probabilities);
+            }
+            let scores = &*state.scores.written(classes * rows);
+            let class_weights = &*state.class_weights.written(classes);
+            let weights = state.weights.written(rows);
+            match self.sample_weight {
+                Some(operand) => self.layout.read(isa, operand, start, &mut weights[..len]),
+                None => weights[..len].fill(T::ONE),
+            }
+            weights[len..].fill(T::ZERO);
+            let scales = state.scales.written(rows);
+            match self.grad_output {
+                Some(operand) => self.layout.read(isa, operand, start, &mut scales[..len]),
+                None => scales[..len].fill(T::ONE),
+            }
+            scales[len..].fill(T::ZERO);
+            let factor = T::of(self.factor);
+            let labels = state.labels.written(rows);
+            let label_scores = state.label_scores.written(rows);
+            let label_weights = state.label_weights.written(rows);
+            for i in 0..rows {
+                (labels[i], label_scores[i], label_weights[i]) = (-T::ONE, T::ZERO, T::ONE);
+                if weights[i] == T::ZERO {
+                    continue;
+                }
+                match self.sample(start + i) {
+                    Ok(Sample::Class(Some(label))) => {
+                        labels[i] = T::of(label as f64);
+                        label_scores[i] = scores[label * rows + i];
+                        label_weights[i] = class_weights[label];
+                        if loss.label_weighs_all() && label_weights[i] == T::ZERO {
+                            weights[i] = T::ZERO;
+                        }
+                    }
+                    Ok(Sample::Class(None)) => {}
+                    Ok(Sample::Ignored) => weights[i] = T::ZERO,
+                    Err(label) => {
+                        found.note(Some((start + i, label)));
+                        weights[i] = T::ZERO;
+                    }
+                }
+                scales[i] = weights[i] * factor * scales[i];
+            }
+            let tile = Tile {
+                classes,
+                rows,
+                scores,
+                probabilities: state.probabilities.written(classes * rows),
+                class_weights,
+                labels,
+                label_scores,
+                label_weights,
+                weights,
+                scales,
+            };
+            loss.tile(isa, self.want, tile, &mut state.results);
+            if self.want.value() {
+                let values = &state.results.value.written(rows)[..len];
+                if self.sum {
+                    block::add(isa, &mut found.sum, values);
+                }
+                if let Some(output) = self.value {
+                    self.layout.put(isa, output, start, values, false);
+                }
+            }
+            let results = &mut state.results;
+            for (matrix, room) in [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)] {
+                if let Some(matrix) = matrix {
+                    let derivatives = room.written(classes * rows);
+                    for (class, derivatives) in derivatives.chunks(rows).enumerate() {
+                        let operand = matrix.class(class);
+                        self.layout.put(isa, &operand, start, &derivatives[..len], false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads rows into a tile, by classes; rows that are not there are 0.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn read_tile<T: Real>(&self, isa: Isa, matrix: &Matrix, start: usize, len: usize, room: &mut Block<T>) {
+        let rows = tile::rows(self.classes);
+        // SAFETY: the caller's; all of the slice is written.
+        unsafe {
+            room.filled(self.classes * rows, |room| {
+                for (class, scores) in room.chunks_mut(rows).enumerate() {
+                    self.layout.read(isa, &matrix.class(class), start, &mut scores[..len]);
+                    scores[len..].fill(T::ZERO);
+                }
+            });
+        }
     }
 
     /// What the target says of a sample.
@@ -494,7 +707,9 @@ impl Call<'_> {
                     let row = start + i;
                     let weight = sample_weights.map_or(T::ONE, |weights| weights[i]);
                     let sample = self.sample(row).unwrap_or_else(|label| {
-                        misfit = misfit.or(Some((row, label)));
+                        if weight != T::ZERO {
+                            misfit = misfit.or(Some((row, label)));
+                        }
                         Sample::Ignored
                     });
                     let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
@@ -544,10 +759,14 @@ impl Call<'_> {
                 label: Class { score: T::ZERO, probability: T::ONE, weight: T::ONE },
             };
             if let Some(label) = label {
+                swept.label.weight = self.class_weight(isa, label);
+                if loss.label_weighs_all() && swept.label.weight == T::ZERO {
+                    self.clear(isa, row, results);
+                    return T::ZERO;
+                }
                 let mut score = [T::ZERO];
                 self.input.row(self.layout, row).from(label).load(isa, &mut score);
                 swept.label.score = score[0];
-                swept.label.weight = self.class_weight(isa, label);
             }
             if loss.sweeps() {
                 for (start, len) in blocks(self.classes, tasks) {
@@ -640,6 +859,11 @@ struct Rooms<'a, T> {
 }
 
 impl Matrix {
+    /// A class of all samples.
+    fn class(&self, class: usize) -> Operand {
+        self.samples.moved(self.stride * class as isize)
+    }
+
     #[inline]
     fn row(&self, layout: &Layout, row: usize) -> Run {
         Run { stride: self.stride, ..layout.at(&self.samples, row) }

@@ -82,6 +82,7 @@ fn times<T: Real>(weight: T, distance: T) -> T {
 impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntropy<PROBABILITIES, SMOOTHED> {
     type Slopes<T: Real> = Slopes<T>;
 
+    const LABEL_WEIGHS_ALL: bool = !PROBABILITIES && !SMOOTHED;
     const NEEDED: [bool; 7] = [true, true, PROBABILITIES, PROBABILITIES, SMOOTHED, SMOOTHED, SMOOTHED];
 
     #[inline(always)]
@@ -137,7 +138,8 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
         let mass = if SMOOTHED { self.kept::<T>() * sums.mass + share * sums.smoothing_mass } else { sums.mass };
         Slopes {
             largest: row.largest,
-            total: sums.below + sums.ties,
+            // Without a possible class there are no probabilities.
+            total: if sums.ties == T::ZERO { T::NAN } else { sums.below + sums.ties },
             others: sums.below + (sums.ties - T::ONE),
             mass,
             share,

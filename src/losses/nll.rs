@@ -6,6 +6,8 @@ use crate::real::Real;
 pub struct NegativeLogLikelihood;
 
 impl Rowwise<0> for NegativeLogLikelihood {
+    const LABEL_WEIGHS_ALL: bool = true;
+
     type Slopes<T: Real> = ();
 
     #[inline(always)]
@@ -20,8 +22,7 @@ impl Rowwise<0> for NegativeLogLikelihood {
 
     #[inline(always)]
     fn value<T: Real>(&self, row: &Row<T, 0>) -> T {
-        let Class { score, weight, .. } = row.label;
-        if weight == T::ZERO { T::ZERO } else { -(weight * score) }
+        -(row.label.weight * row.label.score)
     }
 
     #[inline(always)]

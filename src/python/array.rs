@@ -168,9 +168,10 @@ impl<'py> Array<'py> {
                 descr
             } else {
                 let number = match self.dtype {
-                    Dtype::Float32 => NPY_TYPES::NPY_FLOAT,
-                    Dtype::Float16 => NPY_TYPES::NPY_HALF,
-                    _ => NPY_TYPES::NPY_DOUBLE,
+                    Dtype::Float32 => NPY_TYPES::NPY_FLOAT as i32,
+                    Dtype::Float16 => NPY_TYPES::NPY_HALF as i32,
+                    Dtype::Bfloat16 => BFLOAT16.load(Ordering::Relaxed),
+                    _ => NPY_TYPES::NPY_DOUBLE as i32,
                 };
                 PY_ARRAY_API.PyArray_DescrFromType(py, number as _)
             }

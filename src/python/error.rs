@@ -56,7 +56,11 @@ pub fn label(py: Python<'_>, row: usize, shape: &[usize], label: Result<i128, f6
     let place = place(row, shape);
     let error = match label {
         Ok(label) => LabelError::new_err(format!("label {label}{place} is outside [0, {classes})")),
-        Err(label) => LabelError::new_err(format!("label {label}{place} is not a whole number")),
+        // Beyond all integer types.
+        Err(label) if label.fract() == 0.0 => {
+            LabelError::new_err(format!("label {label:?}{place} is outside [0, {classes})"))
+        }
+        Err(label) => LabelError::new_err(format!("label {label:?}{place} is not a whole number")),
     };
     let value = error.value(py);
     let labelled = match label {
@@ -68,7 +72,7 @@ pub fn label(py: Python<'_>, row: usize, shape: &[usize], label: Result<i128, f6
 
 /// A value outside its domain.
 pub fn domain(py: Python<'_>, name: &str, row: usize, shape: &[usize], value: f64, (low, high): (f64, f64)) -> PyErr {
-    let error = DomainError::new_err(format!("{name} {value}{} is outside [{low}, {high}]", place(row, shape)));
+    let error = DomainError::new_err(format!("{name} {value:?}{} is outside [{low}, {high}]", place(row, shape)));
     let instance = error.value(py);
     let named = instance.setattr("row", row).and_then(|()| instance.setattr("value", value));
     named.err().unwrap_or(error)

@@ -91,6 +91,10 @@ def _reading(path: Path) -> Iterator[None]:
         raise ScoreError(f"{path}: cannot be read: {reason}") from error
 
 
+def _wanted(numbers: Sequence[str], key: str | None) -> list[str]:
+    return list(dict.fromkeys([*numbers, *([key] if key else [])]))
+
+
 def _rows_per_batch(most_rows: int, row_bytes: float) -> int:
     return max(1, min(most_rows, int(BATCH_BYTES / max(row_bytes, 1))))
 
@@ -120,7 +124,7 @@ class _Parquet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        wanted = list(dict.fromkeys([*numbers, *([key] if key else [])]))
+        wanted = _wanted(numbers, key)
         with _reading(self.path):
             file, schema = self._file, self._file.schema_arrow
             if key and (pa.types.is_string(schema.field(key).type) or pa.types.is_large_string(schema.field(key).type)):
@@ -163,23 +167,23 @@ class _Arrow:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._open([]) as reader:
+        with self._open() as reader:
             self.names: list[str] = reader.schema.names
 
-    def _open(self, fields: list[int]) -> Any:
+    def _open(self) -> Any:
         import pyarrow as pa
 
         source = pa.memory_map(str(self.path))
-        options = pa.ipc.IpcReadOptions(included_fields=fields)
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
-        return (pa.ipc.open_file if is_file else pa.ipc.open_stream)(source, options=options)
+        # All columns: pyarrow copies the chosen ones of a batch, but maps a whole batch.
+        return pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
 
     def batches(self, numbers: Sequence[str], key: str | None, most_rows: int) -> Iterator[Batch]:
         import pyarrow as pa
 
-        wanted = list(dict.fromkeys([*numbers, *([key] if key else [])]))
-        with _reading(self.path), self._open([self.names.index(name) for name in wanted]) as reader:
+        wanted = _wanted(numbers, key)
+        with _reading(self.path), self._open() as reader:
             start = 0
             if isinstance(reader, pa.ipc.RecordBatchFileReader):
                 record_batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
@@ -223,8 +227,13 @@ class _Csv:
         import pyarrow as pa
 
         malformed: list[Any] = []
+
+        def note(row: Any) -> str:
+            malformed.append(row)
+            return "error"
+
         try:
-            yield lambda row: malformed.append(row) or "error"
+            yield note
         except pa.ArrowInvalid:
             if not malformed:
                 raise
@@ -244,7 +253,7 @@ class _Csv:
             try:
                 for record_batch in self._open(types, list(types)):
                     for batch in _cut(record_batch, start, most_rows, key):
-                        if key in numbers:
+                        if key is not None and key in numbers:
                             batch.columns[key] = pc.utf8_trim_whitespace(batch.key).cast(pa.float64())
                         yield batch
                     start += record_batch.num_rows
@@ -308,7 +317,7 @@ class _Arrays:
 
     def batches(self, numbers: Sequence[str], key: str | None, most_rows: int) -> Iterator[Batch]:
         with _reading(self.path), ExitStack() as files:
-            columns = self._open(list(dict.fromkeys([*numbers, *([key] if key else [])])), files)
+            columns = self._open(_wanted(numbers, key), files)
             name, rows = next((name, column.rows) for name, column in columns.items())
             for other, column in columns.items():
                 if column.rows != rows:
@@ -340,12 +349,12 @@ class _Npy(_Arrays):
         return {name: _Column.mapped(self._column(name)) for name in wanted}
 
     def _column(self, name: str) -> Array:
-        if not self.numbered:
-            column: Array = self._array[name]
-            return column
-        if ":" not in name:
-            return self._array[:, int(name)]
-        return self._array[:, slice(*(int(number) if number else None for number in name.split(":")))]
+        index: Any = name
+        if self.numbered:
+            first, *last = (int(number) if number else None for number in name.split(":"))
+            index = (slice(None), slice(first, *last) if last else first)
+        column: Array = self._array[index]
+        return column
 
 
 class _Npz(_Arrays):

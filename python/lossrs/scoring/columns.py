@@ -97,10 +97,13 @@ class Numbers:
         whole = np.empty((batch.rows, sum(block.shape[1] for block in blocks)), np.result_type(*blocks))
         return np.concatenate(blocks, axis=1, out=whole)
 
+    def name_of(self, index: int, of: int) -> str:
+        """Return the name of the column that is at an index of the array, or the names if lists make that uncertain."""
+        return self.names[index] if len(self.names) == of else ",".join(self.names)
+
     def _block(self, name: str, batch: Batch) -> Array:
-        column = batch.columns[name]
-        if not isinstance(column, np.ndarray):
-            column = self._from_arrow(name, column, batch.start)
+        given = batch.columns[name]
+        column: Array = given if isinstance(given, np.ndarray) else self._from_arrow(name, given, batch.start)
         if column.dtype.kind not in "fiub" or column.ndim > 2:
             raise self._wrong_type(name, numpy_type(column))
         return column.view(np.uint8) if column.dtype.kind == "b" else column

@@ -169,7 +169,7 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
             "metavar": {int: "INTEGER", float: "NUMBER"}.get(kind, kind.__name__.upper()),
         }
         if field.default is None:
-            how = {"type": _numbers_of, "metavar": "NUMBER,…"}
+            how = {"type": _numbers_of, "metavar": "NUMBER,..."}
         elif kind is bool:
             how = {"action": argparse.BooleanOptionalAction}
         text = f"default: {field.default}"
@@ -319,7 +319,7 @@ class _Progress:
 def _run_losses(parsed: argparse.Namespace) -> None:
     lines = []
     for name, cls in lossrs.losses.items():
-        options = [f"{_flag(field)} {'…' if field.default is None else field.default}" for field in _options(name)]
+        options = [f"{_flag(field)} {'...' if field.default is None else field.default}" for field in _options(name)]
         lines.append((name, cls.__name__, "  ".join(options)))
     widths = [max(len(line[column]) for line in lines) for column in range(2)]
     for name, class_name, shown in lines:

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 import lossrs
+import lossrs.functional
 from lossrs.scoring.batches import BATCH_ROWS, open_table
 from lossrs.scoring.columns import Array, Key, Numbers, ScoreError, keys, natural_order, near_misses, select
 from lossrs.scoring.per_sample import PerSample
@@ -115,7 +116,7 @@ def score(
     inputs, targets = numbers(input), numbers(target)
     weights = _one(numbers(sample_weight), sample_weight) if sample_weight else None
     key = _one(numbers(by), by).names[0] if by else None
-    rows_of = _RowLosses(path, loss, dict(options or {}))
+    rows_of = _RowLosses(loss, dict(options or {}), inputs, targets)
     wanted = [*inputs.names, *targets.names, *(weights.names if weights else [])]
     groups: dict[Key, _Moments] = {}
     with PerSample(per_sample, path) as output:
@@ -160,8 +161,8 @@ def _group_order(key: Key) -> tuple[int, Any]:
 class _RowLosses:
     """The loss as a function of a batch."""
 
-    def __init__(self, path: Path, name: str, options: dict[str, Any]) -> None:
-        self._path, self._name = path, name
+    def __init__(self, name: str, options: dict[str, Any], inputs: Numbers, targets: Numbers) -> None:
+        self._path, self._name, self._inputs, self._targets = inputs.path, name, inputs, targets
         try:
             self._loss = lossrs.losses[name](reduction="none", **options)
         except (ValueError, TypeError) as error:
@@ -172,8 +173,8 @@ class _RowLosses:
         # The mean of some losses is divided by the sum of `weight`; that of others, such as Huber's, is not.
         self._weight_normalises = False
         if self._weight is not None and self._ignore_index is None:
-            cls, pair = type(self._loss), ([0.25], [0.75])
-            self._weight_normalises = bool(cls(weight=2.0)(*pair) == cls()(*pair))
+            mean = getattr(lossrs.functional, name)
+            self._weight_normalises = bool(mean([0.25], [0.75], weight=2.0) == mean([0.25], [0.75]))
 
     def __call__(self, x: Array, y: Array, w: Array | None, start: int) -> tuple[Array, Array | None, Array]:
         """Return the rows' weighted losses, their weights (None: all 1), and which are ignored."""
@@ -211,11 +212,13 @@ class _RowLosses:
             return np.asarray(self._loss(x, y, sample_weight=w))
         except lossrs.LabelError as error:
             wrong = f"is outside [0, {x.shape[1]})" if error.label == error.label // 1 else "is not a whole number"
-            raise ScoreError(f"{self._path}: label {error.label} at row {start + error.row} {wrong}") from error
+            found = f"label {error.label} at row {start + error.row} {wrong}"
+            raise ScoreError(f"{self._path}: column {self._targets.names[0]!r}: {found}") from error
         except lossrs.DomainError as error:
-            row = start + error.row // x.shape[1]
-            wrong = f"{error.value} at row {row} is outside the domain of {self._name}"
-            raise ScoreError(f"{self._path}: {wrong}") from error
+            row, index = divmod(error.row, x.shape[1])
+            columns = self._inputs if x[row, index] == error.value else self._targets
+            found = f"{error.value} at row {start + row} is outside the domain of {self._name}"
+            raise ScoreError(f"{self._path}: column {columns.name_of(index, x.shape[1])!r}: {found}") from error
         except (ValueError, TypeError) as error:
             raise ScoreError(f"{self._name}: {error}") from error
 

@@ -1,0 +1,332 @@
+"""Compare lossrs with its peers, and with the memory: the same arrays, in one process, in turn.
+
+Each round calls every contender once, small calls many times, so that what else the machine does meets all of them.
+Times and ratios are medians over the rounds; a ratio is of times of one round, and ± half the distance between its
+quartiles. The limit is a copy that moves as many bytes in all as the call must at least read and write, by as many
+threads.
+
+    python benches/compare.py --only cross_entropy --rounds 15 --json results.json
+"""
+
+import argparse
+import importlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lossrs
+import numpy as np
+from lossrs import functional
+
+Array = np.ndarray[Any, Any]
+Call = Callable[[], Any]
+THREADS = lossrs.get_num_threads()
+#: Seconds that a contender is called for in a round, if it is quicker than that.
+ROUND = 2e-3
+#: Bytes from which a copy says something about the memory.
+COPIED_FROM = 1 << 20
+
+
+def optional(name: str) -> Any:
+    """Return a module, or None if it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+torch, sklearn_loss, ml_dtypes = (optional(name) for name in ("torch", "sklearn._loss.loss", "ml_dtypes"))
+if torch:
+    torch.set_num_threads(THREADS)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A call to compare: a loss of some shape and type, without its gradient or with it, into `out` or a fresh array."""
+
+    loss: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    gradient: bool = False
+    fresh: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the call is, in words."""
+        dtype = "" if self.dtype == "float32" else f" {self.dtype}"
+        gradient = (" + fresh gradient" if self.fresh else " + gradient") if self.gradient else ""
+        return f"{self.loss} {' x '.join(f'{length:,}' for length in self.shape)}{dtype}{gradient}"
+
+    def arrays(self) -> tuple[Array, Array]:
+        """Return an input and a target."""
+        random = np.random.default_rng(0)
+        dtype = np.dtype(ml_dtypes.bfloat16 if self.dtype == "bfloat16" else self.dtype)
+        inputs = (3 * random.standard_normal(self.shape, np.float32)).astype(dtype)
+        if self.loss == "cross_entropy":
+            return inputs, random.integers(0, self.shape[1], self.shape[0])
+        if self.loss == "binary_cross_entropy_with_logits":
+            return inputs, random.integers(0, 2, self.shape).astype(dtype)
+        return inputs, random.standard_normal(self.shape, np.float32).astype(dtype)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured: the seconds that each contender took in each round."""
+
+    name: str
+    seconds: dict[str, list[float]]
+
+    def ratio(self, slower: str, faster: str) -> str:
+        """Return how many times as long as another a contender takes, in words."""
+        if not {slower, faster} <= self.seconds.keys():
+            return ""
+        ratios = [a / b for a, b in zip(self.seconds[slower], self.seconds[faster], strict=True)]
+        quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        return f"{quartiles[1]:,.2f} ± {(quartiles[2] - quartiles[0]) / 2:,.2f}"
+
+
+def lossrs_call(work: Work, inputs: Array, target: Array) -> Call:
+    """Return the call to lossrs."""
+    function = getattr(functional, work.loss)
+    if not work.gradient:
+        return lambda: function(inputs, target)
+    verb, out = function.value_and_grad, None if work.fresh else np.empty_like(inputs)
+    return lambda: verb(inputs, target, out=out)[0]
+
+
+def torch_call(work: Work, inputs: Array, target: Array) -> Call | None:
+    """Return what does the same in eager torch, a fresh gradient each time."""
+    if not torch:
+        return None
+
+    def tensor(array: Array) -> Any:
+        is_bfloat16 = array.dtype.name == "bfloat16"
+        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16) if is_bfloat16 else torch.from_numpy(array)
+
+    function, x, y = getattr(torch.nn.functional, work.loss), tensor(inputs), tensor(target)
+    x.requires_grad_(work.gradient)
+
+    def backward() -> Any:
+        x.grad = None
+        value = function(x, y)
+        value.backward()
+        return value.item()
+
+    return backward if work.gradient else lambda: function(x, y).item()
+
+
+def sklearn_call(work: Work, inputs: Array, target: Array) -> Call | None:
+    """Return what does nearly the same in scikit-learn, which writes the losses of the samples as well."""
+    if not sklearn_loss or work.dtype != "float32":
+        return None
+    loss = {
+        "mse_loss": sklearn_loss.HalfSquaredError,
+        "huber_loss": lambda: sklearn_loss.HuberLoss(delta=1.0),
+        "binary_cross_entropy_with_logits": sklearn_loss.HalfBinomialLoss,
+        "cross_entropy": lambda: sklearn_loss.HalfMultinomialLoss(n_classes=work.shape[-1]),
+    }[work.loss]()
+    factor = 2.0 if work.loss == "mse_loss" else 1.0
+    arrays = {"y_true": target.astype(np.float32), "raw_prediction": inputs, "n_threads": THREADS}
+    losses, gradient = np.empty(target.shape, np.float32), np.empty_like(inputs)
+
+    def call() -> Any:
+        if work.gradient:
+            loss.loss_gradient(**arrays, loss_out=losses, gradient_out=gradient)
+        else:
+            loss.loss(**arrays, loss_out=losses)
+        return factor * losses.mean(dtype=np.float64)
+
+    return call
+
+
+def numpy_call(work: Work, x: Array, y: Array) -> Call | None:
+    """Return what one would write in NumPy."""
+    if work.dtype != "float32":
+        return None
+    gradient = np.empty_like(x)
+
+    def mse_loss() -> Any:
+        d = x - y
+        if work.gradient:
+            np.multiply(d, 2 / d.size, out=gradient)
+        return np.mean(d * d)
+
+    def huber_loss() -> Any:
+        d = x - y
+        slope = np.clip(d, -1, 1)
+        if work.gradient:
+            np.divide(slope, d.size, out=gradient)
+        return np.mean(slope * (d - 0.5 * slope))
+
+    def binary_cross_entropy_with_logits() -> Any:
+        if work.gradient:
+            np.divide(1 / (1 + np.exp(-x)) - y, x.size, out=gradient)
+        return np.mean(np.logaddexp(0, x) - x * y)
+
+    def cross_entropy() -> Any:
+        rows, shifted = np.arange(len(x)), x - x.max(axis=1, keepdims=True)
+        powers = np.exp(shifted)
+        sums = powers.sum(axis=1)
+        if work.gradient:
+            powers /= sums[:, np.newaxis]
+            powers[rows, y] -= 1
+            np.divide(powers, len(x), out=gradient)
+        return np.mean(np.log(sums) - shifted[rows, y])
+
+    calls: list[Call] = [mse_loss, huber_loss, binary_cross_entropy_with_logits, cross_entropy]
+    return next(call for call in calls if call.__name__ == work.loss)
+
+
+PEERS = {"torch": torch_call, "scikit-learn": sklearn_call, "numpy": numpy_call}
+
+
+def copy_call(traffic: int, pool: ThreadPoolExecutor) -> Call:
+    """Return a copy that reads and writes so many bytes in all, a share of it by each thread."""
+    source, copy = np.ones(traffic // 2, np.uint8), np.zeros(traffic // 2, np.uint8)
+    shares = list(zip(np.array_split(copy, THREADS), np.array_split(source, THREADS), strict=True))
+
+    def call() -> None:
+        for done in [pool.submit(np.copyto, *share) for share in shares]:
+            done.result()
+
+    return call
+
+
+def seconds(call: Call, times: int) -> float:
+    """Return the seconds that a call takes."""
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - start) / times
+
+
+def measure(work: Work, rounds: int, pool: ThreadPoolExecutor) -> Result:
+    """Time a call and its peers, after looking whether they agree."""
+    inputs, target = work.arrays()
+    contenders = {"lossrs": lossrs_call(work, inputs, target)}
+    contenders |= {name: call for name, make in PEERS.items() if (call := make(work, inputs, target))}
+    expected = contenders["lossrs"]()
+    for name, call in contenders.items():
+        if not math.isclose(value := call(), expected, rel_tol=1e-2 if "16" in work.dtype else 1e-4):
+            raise SystemExit(f"{work.name}: {name} says {value}, lossrs {expected}")
+    traffic = inputs.nbytes * (2 if work.gradient else 1) + target.nbytes
+    if traffic >= COPIED_FROM:
+        contenders["copy"] = copy_call(traffic, pool)
+    counts = dict.fromkeys(contenders, 1)
+    if rounds > 1:
+        counts = {
+            name: max(1, int(ROUND / min(seconds(call, 1) for _ in range(3)))) for name, call in contenders.items()
+        }
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            taken[name].append(seconds(call, counts[name]))
+    return Result(work.name, taken)
+
+
+def extra_memory(loss: str, shape: tuple[int, int]) -> int | None:
+    """Return the bytes by which a call raises the peak of the process's memory, less its output; on Linux."""
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not clear.exists():
+        return None
+
+    def kilobytes(name: str) -> int:
+        return int(status.read_text().split(f"{name}:")[1].split()[0])
+
+    few, many = (Work(loss, (rows, shape[1]), gradient=True, fresh=True) for rows in (1000, shape[0]))
+    lossrs_call(few, *few.arrays())()  # which starts the threads
+    inputs, target = many.arrays()
+    clear.write_text("5")
+    before = kilobytes("VmRSS")
+    output = lossrs.losses[loss]().value_and_grad(inputs, target)[1]
+    return (kilobytes("VmHWM") - before) * 1024 - int(output.nbytes)
+
+
+IMPORT = """
+import os, time, numpy
+count_threads = lambda: len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 0
+threads, start = count_threads(), time.perf_counter()
+import lossrs
+print(time.perf_counter() - start, count_threads() - threads)
+"""
+
+
+def facts(rounds: int) -> dict[str, float | int | None]:
+    """Return what does not depend on arrays: memory, import, wheel."""
+    command = [sys.executable, "-c", IMPORT]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(rounds)]
+    wheels = sorted(Path(__file__).parents[1].glob("**/wheels/lossrs-*.whl"), key=os.path.getmtime)
+    return {
+        "extra memory of cross_entropy + gradient [bytes]": extra_memory("cross_entropy", (16_384, 1000)),
+        "import beyond NumPy's [s]": statistics.median(float(taken) for taken, _ in runs),
+        "threads started by the import": max(int(threads) for _, threads in runs),
+        "newest wheel [bytes]": wheels[-1].stat().st_size if wheels else None,
+    }
+
+
+def works() -> Iterator[Work]:
+    """Yield the calls that are compared."""
+    calls = [Work("mse_loss", (8,)), Work("mse_loss", (1 << 24,)), Work("huber_loss", (1 << 24,))]
+    calls += [Work("binary_cross_entropy_with_logits", (length,)) for length in (1000, 100_000, 1 << 24)]
+    calls += [Work("cross_entropy", shape) for shape in ((100_000, 10), (16_384, 1000), (512, 128_256))]
+    halves = ("float16", "bfloat16") if ml_dtypes else ("float16",)
+    calls += [Work("cross_entropy", (512, 128_256), dtype) for dtype in halves]
+    for call in calls:
+        yield call
+        yield replace(call, gradient=True)
+        yield replace(call, gradient=True, fresh=True)
+
+
+def show(results: list[Result]) -> None:
+    """Print a table, with rich if it is there."""
+    header = ["call", "lossrs", "lossrs / copy", *(f"{peer} / lossrs" for peer in PEERS)]
+    lines = []
+    for result in results:
+        microseconds = f"{statistics.median(result.seconds['lossrs']) * 1e6:,.2f} µs"
+        peers = [result.ratio(peer, "lossrs") for peer in PEERS]
+        lines.append([result.name, microseconds, result.ratio("lossrs", "copy"), *peers])
+    if console := optional("rich.console"):
+        table = optional("rich.table").Table(*header)
+        for line in lines:
+            table.add_row(*line)
+        console.Console(width=None if sys.stdout.isatty() else 160).print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    for line in [header, *lines]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all times there")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="only calls whose name contains this")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help="one round: see that everything works")
+    options = parser.parse_args()
+    rounds = 1 if options.quick else options.rounds
+    print(f"lossrs {lossrs.__version__}, {lossrs.instruction_set()}, {THREADS} threads: {lossrs.__file__}")
+    with ThreadPoolExecutor(THREADS) as pool:
+        results = [measure(work, rounds, pool) for work in works() if options.only in work.name]
+    show(results)
+    others = {} if options.only else facts(rounds)
+    for name, value in others.items():
+        print(
+            f"{name}: {'unknown' if value is None else f'{value:,.4g}' if isinstance(value, float) else f'{value:,}'}"
+        )
+    if options.json:
+        contents = {"calls": [vars(result) for result in results], "facts": others}
+        options.json.write_text(json.dumps(contents, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+//! Rows of few classes: a tile of rows at a time, each class of all of them side by side.
+//!
+//! A row of ten scores would leave most of a vector empty; so vectors run over rows here, and sums over the classes are
+//! sequential. That depends on the number of classes alone, as does the choice of this way.
+
+use crate::drive::block::{BLOCK, Block, LANES};
+use crate::isa::Kernel;
+use crate::loss::{Class, Row, Rowwise};
+use crate::real::Real;
+
+/// The most classes of a row that goes into a tile.
+pub const FEW_CLASSES: usize = 64;
+
+/// The rows of a tile: as many as fit a block.
+pub const fn rows(classes: usize) -> usize {
+    let most = BLOCK / classes / LANES * LANES;
+    if most > FEW_CLASSES { FEW_CLASSES } else { most }
+}
+
+/// Some rows, by classes: `rows` elements of each class in turn.
+#[derive(Clone, Copy)]
+pub struct Tile<'a, T> {
+    /// The length of a row.
+    pub classes: usize,
+    /// The number of rows, a multiple of the lanes.
+    pub rows: usize,
+    /// `classes` × `rows` scores.
+    pub scores: &'a [T],
+    /// As many probabilities, where targets are such.
+    pub probabilities: &'a [T],
+    /// A weight for each class.
+    pub class_weights: &'a [T],
+    /// The label of each row; −1 where there is none.
+    pub labels: &'a [T],
+    /// Its score.
+    pub label_scores: &'a [T],
+    /// Its class's weight.
+    pub label_weights: &'a [T],
+    /// What each row's loss is multiplied by; 0 leaves the row out.
+    pub weights: &'a [T],
+    /// What each row's derivatives are multiplied by.
+    pub scales: &'a [T],
+}
+
+/// Room for what a formula says of a tile.
+pub struct Results<T> {
+    /// The losses.
+    pub value: Block<T>,
+    /// The first derivatives, by classes.
+    pub slope: Block<T>,
+    /// The second derivatives, by classes.
+    pub curvature: Block<T>,
+}
+
+/// Evaluates a formula at a tile.
+pub struct Evaluate<'a, L, T, const K: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool> {
+    /// The formula.
+    pub loss: L,
+    /// The rows.
+    pub tile: Tile<'a, T>,
+    /// Where what is wanted goes.
+    pub results: &'a mut Results<T>,
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool> Kernel
+    for Evaluate<'_, L, T, K, VALUE, SLOPE, CURVATURE>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { loss, tile, results } = self;
+        let part = |wanted: bool| if wanted { tile.classes * tile.rows } else { 0 };
+        // SAFETY: `lanes` writes all elements of each slice, some lanes of rows at a time.
+        let (value, slope, curvature) = unsafe {
+            (
+                results.value.written(if VALUE { tile.rows } else { 0 }),
+                results.slope.written(part(SLOPE)),
+                results.curvature.written(part(CURVATURE)),
+            )
+        };
+        for first in (0..tile.rows).step_by(LANES) {
+            Self::lanes(loss, tile, first, value, slope, curvature);
+        }
+    }
+}
+
+/// The lanes from an index on.
+#[inline(always)]
+fn at<T>(values: &[T], index: usize) -> &[T; LANES] {
+    let (lanes, _) = values[index..].as_chunks();
+    &lanes[0]
+}
+
+/// The lanes from an index on, to be written.
+#[inline(always)]
+fn at_mut<T>(values: &mut [T], index: usize) -> &mut [T; LANES] {
+    let (lanes, _) = values[index..].as_chunks_mut();
+    &mut lanes[0]
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
+    Evaluate<'_, L, T, K, VALUE, SLOPE, CURVATURE>
+{
+    /// The rows from `first` on, one in each lane.
+    #[inline(always)]
+    fn lanes(loss: L, tile: Tile<'_, T>, first: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
+        let mut largest = [-T::INFINITY; LANES];
+        for class in 0..tile.classes {
+            let scores = at(tile.scores, class * tile.rows + first);
+            for lane in 0..LANES {
+                largest[lane] = scores[lane].max(largest[lane]);
+            }
+        }
+        // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
+        let relative = largest.map(|largest| if largest > -T::INFINITY { largest } else { T::ZERO });
+        let mut sums = [[T::ZERO; LANES]; K];
+        for class in 0..tile.classes {
+            let scores = at(tile.scores, class * tile.rows + first);
+            let probabilities = at(tile.probabilities, class * tile.rows + first);
+            let weight = tile.class_weights[class];
+            for lane in 0..LANES {
+                let (score, probability) = (scores[lane], probabilities[lane]);
+                let terms = loss.terms(relative[lane], Class { score, probability, weight });
+                for k in 0..K {
+                    if L::NEEDED[k] {
+                        sums[k][lane] = sums[k][lane] + terms[k];
+                    }
+                }
+            }
+        }
+        let (label_scores, label_weights) = (at(tile.label_scores, first), at(tile.label_weights, first));
+        let row = |lane: usize| Row {
+            largest: largest[lane],
+            sums: std::array::from_fn(|k| sums[k][lane]),
+            label: Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] },
+        };
+        let weights = at(tile.weights, first);
+        if VALUE {
+            let value = at_mut(value, first);
+            for lane in 0..LANES {
+                let loss = loss.value(&row(lane)) * weights[lane];
+                value[lane] = if weights[lane] == T::ZERO { T::ZERO } else { loss };
+            }
+        }
+        if !SLOPE {
+            return;
+        }
+        let (labels, scales) = (at(tile.labels, first), at(tile.scales, first));
+        for class in 0..tile.classes {
+            let index = class * tile.rows + first;
+            let (scores, probabilities) = (at(tile.scores, index), at(tile.probabilities, index));
+            let (weight, number) = (tile.class_weights[class], T::of(class as f64));
+            let slope = at_mut(slope, index);
+            let mut unread = [T::ZERO; LANES];
+            let curvature = if CURVATURE { at_mut(curvature, index) } else { &mut unread };
+            for lane in 0..LANES {
+                let class = Class { score: scores[lane], probability: probabilities[lane], weight };
+                let slopes = loss.slopes(&row(lane));
+                let (other, own) = (loss.at(&slopes, class), loss.at_label(&slopes, class));
+                let (first, second) = if labels[lane] == number { own } else { other };
+                let left_out = weights[lane] == T::ZERO;
+                slope[lane] = if left_out { T::ZERO } else { first * scales[lane] };
+                if CURVATURE {
+                    curvature[lane] = if left_out { T::ZERO } else { second * scales[lane] };
+                }
+            }
+        }
+    }
+}

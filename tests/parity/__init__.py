@@ -1,0 +1,1 @@
+"""Suites that others wrote, run from their wheels against lossrs. They need the `parity` extra."""

@@ -1,0 +1,50 @@
+"""torch's `op_db`: the samples on which torch tests its loss functions and their derivatives."""
+
+import lossrs
+import numpy as np
+import pytest
+import torch
+from torch.testing._internal.opinfo.core import OpInfo, SampleInput
+
+from .torch_calls import DTYPES, OPS, REDUCTIONS, TORCH_LOSSES, arguments, assert_parity, our_function, seed
+
+
+def samples(op: OpInfo, dtype: torch.dtype) -> list[SampleInput]:
+    """Return an op's `reference_inputs`, which are the `sample_inputs` and, for some, more."""
+    seed(op.full_name, dtype)
+    return list(op.reference_inputs("cpu", dtype, requires_grad=False))
+
+
+CASES = [
+    pytest.param(op, sample, id=f"{op.full_name.removeprefix('nn.functional.')}-{str(dtype)[6:]}-{at}")
+    for op in OPS
+    for dtype in DTYPES
+    if dtype in op.supported_backward_dtypes("cpu")
+    for at, sample in enumerate(samples(op, dtype))
+]
+
+
+@pytest.mark.parametrize(("op", "sample"), CASES)
+def test_op(op: OpInfo, sample: SampleInput) -> None:
+    """Value, gradient, product and curvature are torch's, in the sample's reduction and in the others."""
+    for kwargs in [sample.kwargs, *({**sample.kwargs, "reduction": reduction} for reduction in REDUCTIONS)]:
+        assert_parity(our_function(op), op.op, (sample.input, *sample.args), kwargs)
+
+
+@pytest.mark.parametrize(("op", "sample"), CASES)
+def test_layout(op: OpInfo, sample: SampleInput) -> None:
+    """The strides that torch tries change no bit."""
+    strided = sample.noncontiguous()
+    loss = our_function(op)
+    arrays, options = arguments((sample.input, *sample.args), sample.kwargs)
+    strided_arrays, strided_options = arguments((strided.input, *strided.args), strided.kwargs)
+    for ours, expected in zip(
+        loss.value_and_grad(*strided_arrays, **strided_options), loss.value_and_grad(*arrays, **options), strict=True
+    ):
+        assert np.array_equal(ours, expected, equal_nan=True)
+
+
+def test_every_shared_function_has_samples() -> None:
+    """A function that both have is tried."""
+    tried = {op.name.removeprefix("nn.functional.") for op in OPS}
+    assert tried == set(lossrs.losses) & set(TORCH_LOSSES)

@@ -1,0 +1,161 @@
+"""Zeros, infinities and NaN, kinks and limits, and arguments that torch refuses but does not test: parity is the rule.
+
+The exceptions to it are in `test_torch_differences`.
+"""
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from lossrs import functional
+from torch.nn import functional as torch_functional
+
+from .torch_calls import OPS, REDUCTIONS, assert_parity, our_function, to_numpy
+
+INF, NAN = math.inf, math.nan
+DTYPES = (torch.float64, torch.float32)
+SPECIAL = (0.0, -0.0, 0.5, 1.0, -1.0, 1e-40, 1e30, -1e30, INF, -INF, NAN)
+LABELS = torch.tensor([0, 1])
+
+
+def pairs(
+    inputs: tuple[float, ...], targets: tuple[float, ...], dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return every input with every target."""
+    input, target = zip(*itertools.product(inputs, targets), strict=True)
+    return torch.tensor(input, dtype=dtype), torch.tensor(target, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mse_loss", {}),
+        ("l1_loss", {}),
+        ("huber_loss", {"delta": 0.75}),
+        ("huber_loss", {"delta": 1e-3}),
+        ("smooth_l1_loss", {"beta": 1.0}),
+    ],
+    ids=str,
+)
+def test_regression(name: str, options: dict[str, float], dtype: torch.dtype) -> None:
+    """Differences may be zero, tiny, huge, infinite, or of infinities."""
+    args = pairs(SPECIAL, SPECIAL, dtype)
+    if name == "l1_loss":  # of NaN, see `test_torch_differences`
+        kept = ~(args[0] - args[1]).isnan()
+        args = args[0][kept], args[1][kept]
+    assert_parity(getattr(functional, name), getattr(torch_functional, name), args, {**options, "reduction": "none"})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "probabilities"),
+    [
+        (torch.float64, (1e-6, 0.5, 1 - 2**-24)),  # torch's bound is the float32 nearest to 1e-12 here too
+        (torch.float32, (0.0, 1e-40, 1e-13, 1e-6, 0.5, 1 - 2**-24, 1.0)),
+    ],
+    ids=str,
+)
+def test_binary_cross_entropy(dtype: torch.dtype, probabilities: tuple[float, ...]) -> None:
+    """Torch bounds the logarithm and, elsewhere, the gradient."""
+    args = pairs(probabilities, (0.0, 0.25, 1.0), dtype)
+    assert_parity(functional.binary_cross_entropy, torch_functional.binary_cross_entropy, args, {"reduction": "none"})
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("pos_weight", [None, 3.0])
+def test_binary_cross_entropy_with_logits(dtype: torch.dtype, pos_weight: float | None) -> None:
+    """Targets outside the unit interval are allowed, as they are in torch."""
+    args = pairs((0.0, -0.0, 1e-40, 40.0, -40.0, 800.0, -800.0, 1e30, -1e30, NAN), (0.0, 0.25, 1.0, -1.0, 2.0), dtype)
+    options = {} if pos_weight is None else {"pos_weight": torch.tensor(pos_weight, dtype=dtype)}
+    loss = "binary_cross_entropy_with_logits"
+    assert_parity(getattr(functional, loss), getattr(torch_functional, loss), args, {**options, "reduction": "none"})
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize(
+    "row",
+    [
+        [NAN, 0, 0],
+        [INF, 0, 0],
+        [INF, INF, 0],
+        [-INF, -INF, -INF],
+        [-INF, 0, 0],
+        [0, 0, 0],
+        [1e4, -1e4, 0],
+        [1e30, 0, -1e30],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_labels(name: str, row: list[float], label: int, dtype: torch.dtype) -> None:
+    """What a row holds stays in it."""
+    args = torch.tensor([row, [1, 2, 3]], dtype=dtype), torch.tensor([label, 2])
+    assert_parity(getattr(functional, name), getattr(torch_functional, name), args, {"reduction": "none"})
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_all_ignored(name: str, reduction: str) -> None:
+    """The mean over nothing is NaN, its gradient 0."""
+    args = torch.rand(2, 3, dtype=torch.float64), torch.tensor([1, 1])
+    assert_parity(
+        getattr(functional, name), getattr(torch_functional, name), args, {"ignore_index": 1, "reduction": reduction}
+    )
+
+
+HALF = torch.full((2, 3), 0.5, dtype=torch.float64)
+REFUSED: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    **{
+        f"BCE of {input} for {target}": ("binary_cross_entropy", pairs((input,), (target,), torch.float64), {})
+        for input, target in [(-0.1, 0.0), (1.1, 0.0), (INF, 1.0), (0.5, -0.1), (0.5, 2.0)]
+    },
+    "smooth L1 beta below 0": ("smooth_l1_loss", (HALF, HALF), {"beta": -1.0}),
+    "MSE weight that does not broadcast": ("mse_loss", (HALF, HALF), {"weight": HALF[:, 0]}),
+    "BCE target of another shape": ("binary_cross_entropy", (HALF, HALF[0]), {}),
+    "BCE with logits, target of another shape": ("binary_cross_entropy_with_logits", (HALF, HALF[0]), {}),
+    "BCE with logits, weight that does not broadcast": (
+        "binary_cross_entropy_with_logits",
+        (HALF, HALF),
+        {"weight": HALF[:, 0]},
+    ),
+    "BCE with logits, pos_weight that does not broadcast": (
+        "binary_cross_entropy_with_logits",
+        (HALF, HALF),
+        {"pos_weight": HALF[:, 0]},
+    ),
+    "CE labels in a column": ("cross_entropy", (HALF, LABELS[:, None]), {}),
+    "CE integers of the input's shape": ("cross_entropy", (HALF, torch.zeros(2, 3, dtype=torch.long)), {}),
+    "CE weight in two dimensions": ("cross_entropy", (HALF, LABELS), {"weight": HALF}),
+    "CE of a number": ("cross_entropy", (HALF[0, 0], LABELS[0]), {}),
+    "CE of no class": ("cross_entropy", (HALF[:, :0], LABELS), {}),
+    "NLL probabilities": ("nll_loss", (HALF, HALF), {}),
+    "NLL labels in a column": ("nll_loss", (HALF, LABELS[:, None]), {}),
+    "NLL one label too many": ("nll_loss", (HALF, torch.tensor([0, 1, 2])), {}),
+    "NLL weight of another number of classes": ("nll_loss", (HALF, LABELS), {"weight": HALF[0, :2]}),
+}
+
+
+@pytest.mark.parametrize("which", REFUSED)
+def test_refused(which: str) -> None:
+    """What torch refuses is a ValueError or TypeError."""
+    name, args, kwargs = REFUSED[which]
+    with pytest.raises((RuntimeError, ValueError, IndexError)):
+        getattr(torch_functional, name)(*args, **kwargs)
+    with pytest.raises((ValueError, TypeError)):
+        getattr(functional, name)(*map(to_numpy, args), **{option: to_numpy(value) for option, value in kwargs.items()})
+
+
+@pytest.mark.parametrize("reduction", ["avg", "elementwise_mean", "", "MEAN", None, 1])
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name.removeprefix("nn.functional."))
+def test_reduction(op: Any, reduction: object) -> None:
+    """An unknown reduction is a ValueError in torch too; `elementwise_mean` is its deprecated name of the mean."""
+    sample = next(iter(op.sample_inputs("cpu", torch.float64)))
+    args = (sample.input, *sample.args)
+    if reduction != "elementwise_mean":
+        with pytest.raises(ValueError, match="not a valid value for reduction"):
+            op.op(*args, **{**sample.kwargs, "reduction": reduction})
+    with pytest.raises((ValueError, TypeError), match="reduction"):
+        our_function(op)(*map(to_numpy, args), **{**sample.kwargs, "reduction": reduction})
