@@ -518,13 +518,13 @@ impl Call<'_> {
         let rows = tile::rows(self.classes);
         let tiles = samples.div_ceil(rows);
         let tiles_per_task = ELEMENTS_PER_TASK / BLOCK;
-        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+        let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let mut state = TileState::new();
             // SAFETY: the caller's, and no other task has these rows.
             unsafe {
                 state.prepare(isa, self, rows);
-                while let Some(task) = next() {
+                for task in tasks {
                     for tile in task * tiles_per_task..tiles.min((task + 1) * tiles_per_task) {
                         let start = tile * rows;
                         self.tile(isa, loss, &mut state, &mut found, start, rows.min(samples - start));
@@ -761,7 +761,7 @@ impl Call<'_> {
             if let Some(label) = label {
                 swept.label.weight = self.class_weight(isa, label);
                 if loss.label_weighs_all() && swept.label.weight == T::ZERO {
-                    self.clear(isa, row, results);
+                    self.clear(isa, row, results, tasks);
                     return T::ZERO;
                 }
                 let mut score = [T::ZERO];
