@@ -96,7 +96,10 @@ class Kernel:
         for called in self.forbidden_calls():
             yield f"{self.instruction_set} {self.name} calls {called}"
         for loop in self.loops() if self.is_formula else ():
-            if scalar := [instruction.operation for instruction in loop if SCALAR.match(instruction.operation)]:
+            scalar = [instruction.operation for instruction in loop if SCALAR.match(instruction.operation)]
+            packed = [instruction for instruction in loop if re.search("p[sd]$", instruction.operation)]
+            # A loop over groups of lanes may compare or count once for all of them.
+            if len(scalar) * 16 > len(packed):
                 where = f"the loop at {loop[0].address:x}"
                 yield f"{self.instruction_set} {self.name}: {where} computes with scalars: {', '.join(scalar[:5])}"
 

@@ -102,7 +102,7 @@ fn at_mut<T>(values: &mut [T], index: usize) -> &mut [T; LANES] {
 impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
     Evaluate<'_, L, T, K, VALUE, SLOPE, CURVATURE>
 {
-    /// The rows from `first` on, one in each lane.
+    /// The rows from `first` on, one in each lane. What lanes find goes to local arrays first, which no operand can share.
     #[inline(always)]
     fn lanes(loss: L, tile: Tile<'_, T>, first: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
         let mut largest = [-T::INFINITY; LANES];
@@ -130,40 +130,55 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
             }
         }
         let (label_scores, label_weights) = (at(tile.label_scores, first), at(tile.label_weights, first));
-        let row = |lane: usize| Row {
-            largest: largest[lane],
-            sums: std::array::from_fn(|k| sums[k][lane]),
-            label: Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] },
+        let label = |lane: usize| Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] };
+        // An explicit loop: the compiler keeps the sums in registers.
+        let row = |lane: usize| {
+            let mut row = Row { largest: largest[lane], sums: [T::ZERO; K], label: label(lane) };
+            for (sum, lanes) in row.sums.iter_mut().zip(&sums) {
+                *sum = lanes[lane];
+            }
+            row
         };
         let weights = at(tile.weights, first);
         if VALUE {
-            let value = at_mut(value, first);
+            let mut losses = [T::ZERO; LANES];
             for lane in 0..LANES {
                 let loss = loss.value(&row(lane)) * weights[lane];
-                value[lane] = if weights[lane] == T::ZERO { T::ZERO } else { loss };
+                losses[lane] = if weights[lane] == T::ZERO { T::ZERO } else { loss };
             }
+            *at_mut(value, first) = losses;
         }
         if !SLOPE {
             return;
         }
         let (labels, scales) = (at(tile.labels, first), at(tile.scales, first));
+        let (mut label_slope, mut label_curvature) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+        for lane in 0..LANES {
+            let derivatives = loss.at_label(&loss.slopes(&row(lane)), label(lane));
+            (label_slope[lane], label_curvature[lane]) = derivatives;
+        }
         for class in 0..tile.classes {
             let index = class * tile.rows + first;
             let (scores, probabilities) = (at(tile.scores, index), at(tile.probabilities, index));
-            let (weight, number) = (tile.class_weights[class], T::of(class as f64));
-            let slope = at_mut(slope, index);
-            let mut unread = [T::ZERO; LANES];
-            let curvature = if CURVATURE { at_mut(curvature, index) } else { &mut unread };
+            let (weight, number) = (tile.class_weights[class], T::of(f64::from(class as i32)));
+            let mut derivatives = [T::ZERO; LANES];
             for lane in 0..LANES {
                 let class = Class { score: scores[lane], probability: probabilities[lane], weight };
-                let slopes = loss.slopes(&row(lane));
-                let (other, own) = (loss.at(&slopes, class), loss.at_label(&slopes, class));
-                let (first, second) = if labels[lane] == number { own } else { other };
-                let left_out = weights[lane] == T::ZERO;
-                slope[lane] = if left_out { T::ZERO } else { first * scales[lane] };
-                if CURVATURE {
-                    curvature[lane] = if left_out { T::ZERO } else { second * scales[lane] };
+                let (derivative, _) = loss.at(&loss.slopes(&row(lane)), class);
+                let derivative = if labels[lane] == number { label_slope[lane] } else { derivative };
+                let scaled = derivative * scales[lane];
+                derivatives[lane] = if weights[lane] == T::ZERO { T::ZERO } else { scaled };
+            }
+            *at_mut(slope, index) = derivatives;
+            if CURVATURE {
+                for lane in 0..LANES {
+                    let class = Class { score: scores[lane], probability: probabilities[lane], weight };
+                    let (_, derivative) = loss.at(&loss.slopes(&row(lane)), class);
+                    let derivative = if labels[lane] == number { label_curvature[lane] } else { derivative };
+                    let scaled = derivative * scales[lane];
+                    derivatives[lane] = if weights[lane] == T::ZERO { T::ZERO } else { scaled };
                 }
+                *at_mut(curvature, index) = derivatives;
             }
         }
     }

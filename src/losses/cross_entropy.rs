@@ -72,6 +72,13 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> CrossEntropy<PROBABILITIES
     }
 }
 
+/// 0, but NaN where the largest logit is infinite: among infinite logits, or none but −∞, there are no probabilities.
+#[allow(clippy::eq_op, reason = "it is a NaN of infinities")]
+#[inline(always)]
+fn undefined<T: Real>(largest: T) -> T {
+    largest - largest
+}
+
 /// A product in which 0 times infinity is 0.
 #[inline(always)]
 fn times<T: Real>(weight: T, distance: T) -> T {
@@ -121,7 +128,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
     #[inline(always)]
     fn value<T: Real>(&self, row: &Row<T, 7>) -> T {
         let sums = Self::sums(row);
-        let excess = (sums.below + (sums.ties - T::ONE)).ln_1p();
+        let excess = (sums.below + (sums.ties - T::ONE)).ln_1p() + undefined(row.largest);
         let target = sums.distance + times(sums.mass, excess);
         if SMOOTHED {
             let smoothing = sums.smoothing_distance + excess * sums.smoothing_mass;
@@ -138,8 +145,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
         let mass = if SMOOTHED { self.kept::<T>() * sums.mass + share * sums.smoothing_mass } else { sums.mass };
         Slopes {
             largest: row.largest,
-            // Without a possible class there are no probabilities.
-            total: if sums.ties == T::ZERO { T::NAN } else { sums.below + sums.ties },
+            total: sums.below + sums.ties + undefined(row.largest),
             others: sums.below + (sums.ties - T::ONE),
             mass,
             share,

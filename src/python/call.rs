@@ -209,6 +209,11 @@ impl<'py> Call<'_, 'py> {
                 "target has shape {target}; expected {labels} as labels{or}, for an input of shape {input}"
             )));
         }
+        if self.loss.ignore_index.is_some_and(|index| index >= 0) {
+            return Err(PyValueError::new_err(
+                "ignore_index goes with labels; target has the input's shape, so it holds probabilities",
+            ));
+        }
         if !self.target.dtype().is_float() {
             return Err(PyTypeError::new_err(format!(
                 "target has the input's shape, so it holds probabilities, but its type is an integer's; labels have shape {labels}"
