@@ -51,7 +51,7 @@ if torch:
 
 @dataclass(frozen=True)
 class Work:
-    """A call to compare: a loss of some shape and type, without its gradient or with it, into `out` or a fresh array."""
+    """A call to compare: a loss of some shape and type, alone or with its gradient, into `out` or a fresh array."""
 
     loss: str
     shape: tuple[int, ...]
