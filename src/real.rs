@@ -16,8 +16,8 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A floating-point type that losses are computed in.
 ///
-/// Each elementary function is within 1 ULP of the true value (but `ln_1p_fraction`), subnormal arguments and results included;
-/// `docs/accuracy.md` has the errors measured. Infinities, NaN and signed zeros are as in C's functions.
+/// Each elementary function but `ln_1p_fraction` is within 1 ULP of the true value for every argument, subnormal ones and
+/// results included; `docs/accuracy.md` has the errors measured. Infinities, NaN and signed zeros are as in C's functions.
 #[allow(clippy::return_self_not_must_use, reason = "arithmetic, on every line of which the attribute would be noise")]
 pub trait Real:
     Format
