@@ -158,8 +158,9 @@ fn use_instruction_set(name: &str) -> PyResult<()> {
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    if let Ok(name) = std::env::var("LOSSRS_ISA") {
-        let isa = Isa::named(&name).map_err(|error| PyValueError::new_err(format!("LOSSRS_ISA: {error}")))?;
+    if let Some(name) = std::env::var_os("LOSSRS_ISA") {
+        let isa = Isa::named(&name.to_string_lossy())
+            .map_err(|error| PyValueError::new_err(format!("LOSSRS_ISA: {error}")))?;
         isa.activate();
     }
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -21,7 +21,7 @@ use rayon::ThreadPool;
 const MOST_THREADS: usize = 1024;
 
 /// How long the caller works before it looks whether it shall stop.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(40);
 
 /// The threads that a call may use, its own among them; 0 until first asked for.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -102,47 +102,70 @@ pub fn share<S: Send>(
     tasks: usize,
     spread: bool,
     stop: &dyn Fn() -> bool,
-    work: impl Fn(&mut dyn FnMut() -> Option<usize>) -> S + Sync,
+    work: impl Fn(&mut Tasks<'_>) -> S + Sync,
     mut merge: impl FnMut(&mut S, &S),
 ) -> Result<S, Interrupted> {
-    let next = AtomicUsize::new(0);
-    let stopped = AtomicBool::new(false);
-    let claim = || {
-        let task = next.fetch_add(1, Ordering::Relaxed);
-        (task < tasks && !stopped.load(Ordering::Relaxed)).then_some(task)
-    };
-    let mut looked = spread.then(Instant::now);
-    let mut claim_and_look = || {
-        if let Some(at) = looked
-            && at.elapsed() >= PATIENCE
-        {
-            if stop() {
-                stopped.store(true, Ordering::Relaxed);
-            }
-            looked = Some(Instant::now());
-        }
-        claim()
-    };
+    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let claims = |stop| Tasks { next: &next, tasks, stopped: &stopped, stop };
     let helpers = if spread { threads().min(tasks).saturating_sub(1) } else { 0 };
     // What a forked child has of it may be half written.
     let others = ManuallyDrop::new(Mutex::new(Vec::with_capacity(helpers)));
     let help = || {
-        let found = catch_unwind(AssertUnwindSafe(|| work(&mut || claim())));
+        let found = catch_unwind(AssertUnwindSafe(|| work(&mut claims(None))));
         others.lock().unwrap_or_else(PoisonError::into_inner).push(found);
     };
-    let mut found = with_help(helpers, &help, || work(&mut claim_and_look))?;
+    let mut mine = claims(spread.then(|| (stop, Instant::now())));
+    let mut found = with_help(helpers, &help, &mut mine, &work)?;
     for other in ManuallyDrop::into_inner(others).into_inner().unwrap_or_else(PoisonError::into_inner) {
         merge(&mut found, &other.unwrap_or_else(|panic| resume_unwind(panic)));
     }
     if stopped.into_inner() { Err(Interrupted) } else { Ok(found) }
 }
 
-/// Calls `work`, while as many threads of the pool as are free, up to `helpers`, call `help`, which must not panic. None of
-/// them is in it any more when this returns.
+/// A thread's claims on the tasks of a call.
+pub struct Tasks<'a> {
+    next: &'a AtomicUsize,
+    tasks: usize,
+    stopped: &'a AtomicBool,
+    /// Of the caller's thread: whom to ask whether to stop, and when it last did.
+    stop: Option<(&'a dyn Fn() -> bool, Instant)>,
+}
+
+impl Tasks<'_> {
+    /// Whether the call shall stop; a task that takes long asks from time to time.
+    pub fn are_stopped(&mut self) -> bool {
+        if let Some((stop, asked)) = &mut self.stop
+            && asked.elapsed() >= PATIENCE
+        {
+            if stop() {
+                self.stopped.store(true, Ordering::Relaxed);
+            }
+            *asked = Instant::now();
+        }
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+impl Iterator for Tasks<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let task = self.next.fetch_add(1, Ordering::Relaxed);
+        (task < self.tasks && !self.are_stopped()).then_some(task)
+    }
+}
+
+/// Works the caller's tasks, while as many threads of the pool as are free, up to `helpers`, call `help`, which must not
+/// panic. None of them is in it any more when this returns.
 ///
 /// # Errors
-/// If `work` forked and this is the child: what helpers did is lost.
-fn with_help<R>(helpers: usize, help: &(dyn Fn() + Sync), work: impl FnOnce() -> R) -> Result<R, Interrupted> {
+/// If the caller was forked meanwhile and this is the child: what helpers did is lost.
+fn with_help<R>(
+    helpers: usize,
+    help: &(dyn Fn() + Sync),
+    tasks: &mut Tasks<'_>,
+    work: impl FnOnce(&mut Tasks<'_>) -> R,
+) -> Result<R, Interrupted> {
     /// A pointer to `help` that outlives it.
     #[derive(Clone, Copy)]
     struct Help(*const (dyn Fn() + Sync));
@@ -158,12 +181,11 @@ fn with_help<R>(helpers: usize, help: &(dyn Fn() + Sync), work: impl FnOnce() ->
         }
     }
 
-    let Some(pool) = (helpers > 0).then(|| pool(helpers)).flatten() else { return Ok(work()) };
+    let Some(pool) = (helpers > 0).then(|| pool(helpers)).flatten() else { return Ok(work(tasks)) };
     // SAFETY: only the lifetime changes, of what is followed under the condition below.
     #[allow(clippy::transmute_ptr_to_ptr, reason = "a cast cannot change the lifetime of a trait object")]
     let help = Help(unsafe { transmute::<*const (dyn Fn() + Sync), *const (dyn Fn() + Sync + 'static)>(help) });
     let door = Door::open();
-    // Shuts also if `work` panics.
     let shut = ShutOnDrop(&door);
     pool.spawn(helpers, &|| {
         let door = Arc::clone(&door);
@@ -175,7 +197,8 @@ fn with_help<R>(helpers: usize, help: &(dyn Fn() + Sync), work: impl FnOnce() ->
             }
         }
     });
-    let result = work();
+    let result = work(tasks);
+    door.shut(|| _ = tasks.are_stopped());
     drop(shut);
     if GENERATION.load(Ordering::Relaxed) == pool.generation { Ok(result) } else { Err(Interrupted) }
 }
@@ -209,20 +232,22 @@ impl Door {
     }
 
     /// Lets nobody in any more, and waits until all have left; in a forked child nobody is inside.
-    fn shut(&self) {
+    fn shut(&self, mut meanwhile: impl FnMut()) {
         let mut inside = self.inside.fetch_or(Self::SHUT, Ordering::Acquire) | Self::SHUT;
         while inside != Self::SHUT && GENERATION.load(Ordering::Relaxed) == self.generation {
-            thread::park();
+            thread::park_timeout(PATIENCE);
+            meanwhile();
             inside = self.inside.load(Ordering::Acquire);
         }
     }
 }
 
+/// For the case of a panic.
 struct ShutOnDrop<'a>(&'a Door);
 
 impl Drop for ShutOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.shut();
+        self.0.shut(|| ());
     }
 }
 
@@ -288,6 +313,8 @@ fn build(asked: usize) -> Option<ThreadPool> {
         }
         REFUSED.store(true, Ordering::Relaxed);
         threads /= 2;
+        // Those that came have yet to go; until then they count.
+        thread::sleep(Duration::from_millis(10));
     }
     None
 }
@@ -337,7 +364,7 @@ mod tests {
     use super::*;
 
     fn sum(tasks: usize, spread: bool) -> usize {
-        let work = |next: &mut dyn FnMut() -> Option<usize>| std::iter::from_fn(next).sum();
+        let work = |claims: &mut Tasks<'_>| claims.sum();
         share(tasks, spread, &|| false, work, |a: &mut usize, b| *a += b).unwrap()
     }
 
@@ -363,8 +390,8 @@ mod tests {
     fn a_call_does_not_wait_for_another() {
         set_threads(2);
         let (started, done) = (AtomicBool::new(false), AtomicBool::new(false));
-        let hold = |next: &mut dyn FnMut() -> Option<usize>| {
-            while next().is_some() {
+        let hold = |claims: &mut Tasks<'_>| {
+            for _ in claims {
                 started.store(true, Ordering::Relaxed);
                 while !done.load(Ordering::Relaxed) {
                     thread::yield_now();
@@ -384,11 +411,7 @@ mod tests {
     #[test]
     fn a_panic_of_any_thread_reaches_the_caller() {
         for culprit in 0..64 {
-            let work = |next: &mut dyn FnMut() -> Option<usize>| {
-                while let Some(task) = next() {
-                    assert_ne!(task, culprit);
-                }
-            };
+            let work = |claims: &mut Tasks<'_>| claims.for_each(|task| assert_ne!(task, culprit));
             let call = || share(64, true, &|| false, work, |(), ()| ());
             assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
         }
@@ -398,8 +421,8 @@ mod tests {
     #[test]
     fn stopping_leaves_the_rest_undone() {
         let worked = AtomicUsize::new(0);
-        let work = |next: &mut dyn FnMut() -> Option<usize>| {
-            while next().is_some() {
+        let work = |claims: &mut Tasks<'_>| {
+            for _ in claims {
                 worked.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(2));
             }

@@ -1,4 +1,4 @@
-"""lossrs as a process: import, threads, fork, signals, limits. Each scenario is a program of its own, with a hard timeout."""
+"""lossrs as a process: import, threads, fork, signals, limits. Each scenario is a program, with a hard timeout."""
 
 import os
 import subprocess
@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
-import numpy as np
 import pytest
 
 THREADS = 3
@@ -116,9 +115,10 @@ def test_a_subinterpreter_may_try_to_import():
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
 def test_instruction_set_is_forced_or_refused(isa):
     code = "import hashlib; print(lossrs.instruction_set(), hashlib.sha256(repr(results()).encode()).hexdigest())"
-    flags = Path("/proc/cpuinfo").read_text().split()
-    has = {"baseline": True, "avx2": {"avx2", "fma"} <= {*flags}, "avx512": {"avx512f", "avx512vl"} <= {*flags}}[isa]
-    if has:
+    avx2 = {"avx2", "fma", "bmi1", "bmi2"}
+    avx512 = avx2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+    needs = {"baseline": set(), "avx2": avx2, "avx512": avx512}[isa]
+    if needs <= set(Path("/proc/cpuinfo").read_text().split()):
         name, digest = run(code, LOSSRS_ISA=isa).split()
         assert name == isa
         assert digest == run(code).split()[1]
@@ -126,9 +126,9 @@ def test_instruction_set_is_forced_or_refused(isa):
         run("", LOSSRS_ISA=isa, status=1, errors=f"LOSSRS_ISA: this machine does not have the instruction set {isa}")
 
 
-@pytest.mark.parametrize("isa", ["AVX2", "sse", ""])
+@pytest.mark.parametrize("isa", ["AVX2", "sse", "", "avx\udcff"])
 def test_instruction_set_of_another_name_is_an_error(isa):
-    message = f'ValueError: LOSSRS_ISA: instruction set must be one of baseline, avx2, avx512; got "{isa}"'
+    message = f'ValueError: LOSSRS_ISA: instruction set must be one of baseline, avx2, avx512; got "{isa.replace(chr(0xDCFF), chr(0xFFFD))}"'
     run("", LOSSRS_ISA=isa, status=1, errors=message)
 
 
@@ -176,11 +176,12 @@ def test_number_of_threads_is_that_of_the_cpus_allowed():
 def test_number_of_threads_that_is_none():
     run(
         """
-        for number, error in (-1, ValueError), (-(10**30), ValueError), (10**30, ValueError), (2.5, TypeError), ("2", TypeError):
+        for number in -1, -(10**30), 10**30, 2.5, "2", None:
+            expected_error = ValueError if isinstance(number, int) else TypeError
             try:
                 lossrs.set_num_threads(number)
-            except error as raised:
-                assert error is TypeError or str(number) in str(raised), raised
+            except expected_error as error:
+                assert expected_error is TypeError or str(number) in str(error), error
             else:
                 raise AssertionError(number)
         assert lossrs.get_num_threads() == threads
@@ -216,15 +217,16 @@ def test_threadpoolctl_limits_the_threads(first):
 
 
 def test_a_larger_number_adds_threads_and_a_smaller_one_leaves_them():
-    run(
+    printed = run(
         """
         for number in 2, 3, 7, 5:
             lossrs.set_num_threads(number)
-            for _ in range(20):
+            while len(helpers()) < number - 1:
                 assert results() == expected
             print(len(helpers()))
         """
-    ) == "1\n2\n6\n6\n"
+    )
+    assert printed == "1\n2\n6\n6\n"
 
 
 # Fork
@@ -249,11 +251,11 @@ def test_fork_again_and_again():
     run(
         """
         check()
-        def same():
-            assert results() == expected
-            assert len(helpers()) == threads - 1
+        def start():
+            while len(helpers()) < threads - 1:
+                assert results() == expected
         for _ in range(50):
-            in_child(same, os._exit)
+            in_child(start, os._exit)
         """
     )
 
@@ -277,7 +279,7 @@ def test_fork_while_another_thread_is_in_a_call(forker):
         threading.Thread(target=F.mse_loss, args=(endless, endless), daemon=True).start()
         time.sleep(0.1)
         def fork():
-            for _ in range(5):
+            for _ in range(2):
                 in_child(check, os._exit)
         if {forker == "main"}:
             fork()
@@ -296,7 +298,7 @@ def test_fork_while_others_use_the_pool_for_the_first_time():
         others = [threading.Thread(target=results) for _ in range(4)]
         for other in others:
             other.start()
-        for _ in range(5):
+        for _ in range(3):
             in_child(check, os._exit)
         for other in others:
             other.join()
@@ -308,11 +310,14 @@ def test_fork_while_others_use_the_pool_for_the_first_time():
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(method):
     run(
-        """
+        f"""
         import multiprocessing
+        method = {method!r}
+        """
+        """
         check()
         value, gradient = F.huber_loss.value_and_grad(x, y)
-        with multiprocessing.get_context(%r).Pool(2) as pool:
+        with multiprocessing.get_context(method).Pool(2) as pool:
             assert set(pool.starmap(F.huber_loss, [(x, y)] * 8)) == {value}
             loss = lossrs.HuberLoss()
             for other, others in pool.starmap(loss.value_and_grad, [(x, y)] * 8):
@@ -320,7 +325,6 @@ def test_multiprocessing(method):
             pool.close()
             pool.join()
         """
-        % method
     )
 
 
@@ -359,9 +363,10 @@ def test_a_call_releases_the_interpreter_and_does_not_wait_for_another():
         except KeyboardInterrupt:
             other.result()
             check()
-            print("ended")
+        else:
+            raise AssertionError
         """
-    ) == "ended\n"
+    )
 
 
 def test_others_may_write_the_arrays_of_a_call():
@@ -370,20 +375,22 @@ def test_others_may_write_the_arrays_of_a_call():
         from contextlib import suppress
         labels, out = labels.copy(), np.empty_like(scores)
         done = threading.Event()
-        def spoil(seed):
-            rng = np.random.default_rng(seed)
+        def spoil_elements():
             while not done.is_set():
-                labels[rng.integers(len(labels), size=50)] = rng.integers(-(2**62), 2**62, size=50)
-                scores[rng.integers(len(scores))] = rng.choice([np.nan, np.inf, 0.0])
+                labels.flat[rng.integers(labels.size, size=50)] = rng.integers(-(2**62), 2**62, size=50)
+                scores.flat[rng.integers(scores.size)] = rng.choice([np.nan, np.inf, 0.0])
                 out[...] = 1.0
                 time.sleep(0)
                 labels[...] = 0
-                for array, shape in (scores, (40, 4096)), (labels, (64, 64)), (x, (256, 512)):
+        def spoil_shapes():
+            shapes = (scores, (40, 4096)), (labels, (64, 64)), (x, (256, 512))
+            while not done.is_set():
+                for array, shape in shapes:
                     before = array.shape
                     array.shape = shape
                     time.sleep(0)
                     array.shape = before
-        others = [threading.Thread(target=spoil, args=(seed,)) for seed in range(2)]
+        others = [threading.Thread(target=spoil) for spoil in (spoil_elements, spoil_shapes)]
         for other in others:
             other.start()
         end, wrong, right = time.monotonic() + 3, 0, 0
@@ -403,8 +410,7 @@ def test_others_may_write_the_arrays_of_a_call():
         for other in others:
             other.join()
         assert right and wrong, (right, wrong)
-        """,
-        options=["-Wignore"],
+        """
     )
 
 
@@ -419,7 +425,7 @@ def test_others_may_write_the_arrays_of_a_call():
         "import atexit; atexit.register(check)",
         "check(); import atexit; atexit.register(lambda: in_child(check, os._exit))",
         "class Late:\n    def __del__(self, check=check): check()\nlate = Late()",
-        "interrupt_at_end = threading.Timer(0.2, os._exit, [0]); interrupt_at_end.start(); F.mse_loss(endless, endless)",
+        "threading.Timer(0.2, os._exit, [0]).start(); F.mse_loss(endless, endless)",
     ],
 )
 def test_exit_after_use_and_during_it(code):
@@ -445,17 +451,18 @@ def test_exit_while_daemon_threads_call(array):
 
 ENDLESS_CALLS = {
     "pointwise": "F.mse_loss(endless, endless)",
-    "strided": "F.l1_loss(np.broadcast_to(x[::2, None], (1 << 16, 1 << 40)), np.broadcast_to(y[::2, None], (1 << 16, 1 << 40)))",
+    "strided": "F.l1_loss(*(np.broadcast_to(array[::2, None], (1 << 16, 1 << 40)) for array in (x, y)))",
     "weights": "F.mse_loss(endless, endless, sample_weight=endless)",
     "rows": "F.cross_entropy(np.broadcast_to(scores[0], (1 << 50, 40)), np.broadcast_to(np.int8(3), 1 << 50))",
-    "classes": "F.cross_entropy(np.broadcast_to(1.0, (3, 1 << 50)), [1, 2, 3])",
+    "classes": "F.cross_entropy(np.broadcast_to(1.0, (1, 1 << 50)), [1])",
+    "row_of_another_thread": "F.cross_entropy(np.broadcast_to(1.0, (3, 1 << 50)), [1, 2, 3])",
     "sum": "lossrs.ExactSum().add(endless)",
 }
 
 
 @pytest.mark.parametrize("number", [1, THREADS])
 @pytest.mark.parametrize("call", ENDLESS_CALLS)
-def test_interrupt(call, number, record_property):
+def test_interrupt(call, number):
     latency = run(
         f"""
         threading.Thread(target=interrupt).start()
@@ -467,7 +474,6 @@ def test_interrupt(call, number, record_property):
         """,
         LOSSRS_NUM_THREADS=str(number),
     )
-    record_property("latency", float(latency))
     assert float(latency) < 1
 
 
@@ -482,9 +488,10 @@ def test_interrupt_while_another_thread_works():
         except KeyboardInterrupt:
             assert time.perf_counter() - sent < 1
             check()
-            print("interrupted")
+        else:
+            raise AssertionError
         """
-    ) == "interrupted\n"
+    )
 
 
 def test_what_a_signal_handler_raises_comes_out():
@@ -500,9 +507,10 @@ def test_what_a_signal_handler_raises_comes_out():
         except Alarm as alarm:
             assert alarm.args == (signal.SIGALRM,)
             check()
-            print("raised")
+        else:
+            raise AssertionError
         """
-    ) == "raised\n"
+    )
 
 
 def test_a_signal_handler_that_raises_nothing_lets_a_call_finish():
@@ -557,46 +565,36 @@ def test_the_pool_takes_no_signals_that_the_program_blocks():
             assert results() == expected
         assert signal.sigpending() == {signal.SIGINT}
         assert signal.sigwait({signal.SIGINT}) == signal.SIGINT
-        """
+        """,
+        OPENBLAS_NUM_THREADS="1",
     )
 
 
 # Limits
 
 
-LIMITS = {
-    # Root is above this limit, so it becomes somebody else, who has this one process.
-    "threads": """
-        if os.getuid() == 0:
-            os.setuid(65534)
-        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
-        """,
-    # Room for the stacks of some of the threads.
-    "stacks": """
-        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + (100 << 20),) * 2)
-        """,
-}
-
-
-@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("limit", [1, 12])
 def test_fewer_threads_than_asked_for(limit):
     came = run(
         f"""
         import resource, warnings
-        {LIMITS[limit].strip()}
+        # Root is above this limit, so it becomes somebody else, who has this one process.
+        if os.getuid() == 0:
+            os.setuid(54321)
+        resource.setrlimit(resource.RLIMIT_NPROC, ({limit}, {limit}))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(5):
                 assert results() == expected
-        assert [str(warning.message) for warning in caught] == ["the system refused lossrs threads; it goes on with fewer"]
-        assert caught[0].category is RuntimeWarning
+        (warning,) = caught
+        assert warning.category is RuntimeWarning
+        assert str(warning.message) == "the system refused lossrs threads; it goes on with fewer"
         assert results() == expected
         print(len(helpers()))
         """,
-        LOSSRS_NUM_THREADS="129",
+        LOSSRS_NUM_THREADS="65",
     )
-    assert int(came) == 0 if limit == "threads" else 0 < int(came) < 128
+    assert (os.getuid() == 0 and limit > 1) <= int(came) < limit
 
 
 def test_out_of_memory_is_a_memory_error():
@@ -655,3 +653,12 @@ def test_the_floating_point_environment_is_left_alone():
             assert np.float32(1) + np.float32(2) == 3
         """
     )
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_anything_as_an_argument_gives_a_result_or_a_documented_error(seed):
+    program = Path(__file__).with_name("fuzz_arguments.py")
+    run(f"sys.argv[1:] = ['{seed}', '3000']\nimport runpy\nrunpy.run_path({str(program)!r})\ncheck()")

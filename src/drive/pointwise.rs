@@ -8,7 +8,7 @@ use crate::loss::Pointwise;
 use crate::real::Real;
 use crate::storage;
 use crate::sum::ExactSum;
-use crate::threads;
+use crate::threads::{self, Tasks};
 
 /// The most operands that a formula has.
 const MOST_OPERANDS: usize = 3;
@@ -254,7 +254,7 @@ impl Call<'_> {
             weights: std::array::from_fn(|i| self.weights.get(i).map(|operand| source(operand, MOST_OPERANDS + i))),
             grad_output: self.grad_output.map(|operand| source(operand, ROOMS - 1)),
         };
-        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+        let work = |tasks: &mut Tasks<'_>| {
             let mut state = State {
                 rooms: [const { Block::new() }; ROOMS],
                 jets: Jets { value: Block::new(), slope: Block::new(), curvature: Block::new() },
@@ -265,7 +265,7 @@ impl Call<'_> {
                 unsafe { source.prepare(isa, &mut state.rooms) };
             }
             let mut found = Found { sum: ExactSum::new(), outside: None };
-            while let Some(task) = next() {
+            for task in tasks {
                 for block in task * BLOCKS_PER_TASK..blocks.min((task + 1) * BLOCKS_PER_TASK) {
                     let start = block * BLOCK;
                     // SAFETY: the caller's, and no other task has this block.

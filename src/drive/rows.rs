@@ -13,7 +13,7 @@ use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
 use crate::storage::{self, Run};
 use crate::sum::ExactSum;
-use crate::threads;
+use crate::threads::{self, Tasks};
 
 /// The most sums of a formula.
 pub const MOST_SUMS: usize = 8;
@@ -440,10 +440,10 @@ impl Call<'_> {
     pub unsafe fn total_weight<T: Number>(&self, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let samples = self.layout.len();
-        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+        let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let (mut weights, mut values) = (Block::<T>::new(), Block::<T>::new());
-            while let Some(task) = next() {
+            for task in tasks {
                 let start = task * BLOCK;
                 let len = BLOCK.min(samples - start);
                 let mut misfit = None;
@@ -493,13 +493,13 @@ impl Call<'_> {
         let isa = Isa::active();
         let samples = self.layout.len();
         let rows = (ELEMENTS_PER_TASK / self.classes).clamp(1, BLOCK);
-        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+        let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let mut state = State::new(self.classes.min(BLOCK));
-            while let Some(task) = next() {
+            while let Some(task) = tasks.next() {
                 let start = task * rows;
                 // SAFETY: the caller's, and no other task has these rows.
-                unsafe { self.rows(isa, loss, &mut state, &mut found, start, rows.min(samples - start)) };
+                unsafe { self.rows(isa, loss, &mut state, &mut found, tasks, start, rows.min(samples - start)) };
             }
             storage::fence();
             found
@@ -518,13 +518,13 @@ impl Call<'_> {
         let rows = tile::rows(self.classes);
         let tiles = samples.div_ceil(rows);
         let tiles_per_task = ELEMENTS_PER_TASK / BLOCK;
-        let work = |next: &mut dyn FnMut() -> Option<usize>| {
+        let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let mut state = TileState::new();
             // SAFETY: the caller's, and no other task has these rows.
             unsafe {
                 state.prepare(isa, self, rows);
-                while let Some(task) = next() {
+                for task in tasks {
                     for tile in task * tiles_per_task..tiles.min((task + 1) * tiles_per_task) {
                         let start = tile * rows;
                         self.tile(isa, loss, &mut state, &mut found, start, rows.min(samples - start));
@@ -686,6 +686,7 @@ impl Call<'_> {
         loss: &dyn Blocks<T>,
         state: &mut State<T>,
         found: &mut Found,
+        tasks: &mut Tasks<'_>,
         start: usize,
         len: usize,
     ) {
@@ -713,7 +714,7 @@ impl Call<'_> {
                     });
                     let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
                     let rooms = Rooms { scores, probabilities, weights };
-                    *value = self.row(isa, loss, row, sample, weight, grad_output, rooms, results);
+                    *value = self.row(isa, loss, row, sample, weight, grad_output, rooms, results, tasks);
                 }
             });
             if self.sum {
@@ -740,12 +741,13 @@ impl Call<'_> {
         grad_output: T,
         mut rooms: Rooms<'_, T>,
         results: &mut Results<T>,
+        tasks: &mut Tasks<'_>,
     ) -> T {
         let label = match sample {
             Sample::Class(label) if weight != T::ZERO => label,
             _ => {
                 // SAFETY: the caller's.
-                unsafe { self.clear(isa, row, results) };
+                unsafe { self.clear(isa, row, results, tasks) };
                 return T::ZERO;
             }
         };
@@ -759,7 +761,7 @@ impl Call<'_> {
             if let Some(label) = label {
                 swept.label.weight = self.class_weight(isa, label);
                 if loss.label_weighs_all() && swept.label.weight == T::ZERO {
-                    self.clear(isa, row, results);
+                    self.clear(isa, row, results, tasks);
                     return T::ZERO;
                 }
                 let mut score = [T::ZERO];
@@ -767,13 +769,13 @@ impl Call<'_> {
                 swept.label.score = score[0];
             }
             if loss.sweeps() {
-                for (start, len) in blocks(self.classes) {
+                for (start, len) in blocks(self.classes, tasks) {
                     loss.sweep(isa, self.classes(isa, row, start, len, &mut rooms), &mut swept);
                 }
             }
             if self.want.slope() {
                 let scale = weight * T::of(self.factor) * grad_output;
-                for (start, len) in blocks(self.classes) {
+                for (start, len) in blocks(self.classes, tasks) {
                     let classes = self.classes(isa, row, start, len, &mut rooms);
                     let label = label.and_then(|label| label.checked_sub(start)).filter(|&label| label < len);
                     loss.derive(isa, classes, &swept, label, scale, self.want.curvature(), results);
@@ -835,9 +837,9 @@ impl Call<'_> {
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn clear<T: Real>(&self, isa: Isa, row: usize, results: &mut Results<T>) {
+    unsafe fn clear<T: Real>(&self, isa: Isa, row: usize, results: &mut Results<T>, tasks: &mut Tasks<'_>) {
         if self.want.slope() {
-            for (start, len) in blocks(self.classes) {
+            for (start, len) in blocks(self.classes, tasks) {
                 // SAFETY: both rooms are filled; the rest is the caller's.
                 unsafe {
                     results.slope.filled(len, |room| room.fill(T::ZERO));
@@ -868,10 +870,15 @@ impl Matrix {
     }
 }
 
-/// The blocks of a row: multiples of the grain, and one last block that is shorter than the grain.
-fn blocks(classes: usize) -> impl Iterator<Item = (usize, usize)> {
+/// The blocks of a row, until the call is stopped: multiples of the grain, and one last block that is shorter than the grain.
+fn blocks(classes: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize, usize)> {
+    // Elements between looks at the clock.
+    const LONG: usize = 1 << 18;
     let mut start = 0;
     std::iter::from_fn(move || {
+        if start % LONG == 0 && start > 0 && tasks.are_stopped() {
+            return None;
+        }
         let left = classes - start;
         let len = if left < GRAIN { left } else { left.min(BLOCK) / GRAIN * GRAIN };
         start += len;

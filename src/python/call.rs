@@ -520,14 +520,21 @@ pub fn interruptible<R: Send>(
     threads::threads();
     let (result, raised) = py.detach(|| {
         let raised: Cell<Option<PyErr>> = Cell::new(None);
-        // At the end of the interpreter there is nobody to ask.
-        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
-        let result = work(&|| match Python::try_attach(|py| py.check_signals()) {
-            Some(Err(error)) => {
+        let answers = Cell::new(true);
+        let ask = |py: Python<'_>| {
+            // Others have no signals to answer, and would wait for the interpreter each time.
+            answers.set(is_main_thread(py)?);
+            py.check_signals()
+        };
+        let result = work(&|| {
+            // At the end of the interpreter there is nobody to ask.
+            if answers.get()
+                && let Some(Err(error)) = Python::try_attach(ask)
+            {
                 raised.set(Some(error));
-                true
+                return true;
             }
-            Some(Ok(())) | None => false,
+            false
         });
         (result, raised.into_inner())
     });
@@ -545,4 +552,10 @@ pub fn interruptible<R: Send>(
         )),
         result => Ok(result),
     }
+}
+
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let threading = py.import("threading")?;
+    let ident = threading.call_method0("get_ident")?;
+    threading.call_method0("main_thread")?.getattr("ident")?.eq(ident)
 }
