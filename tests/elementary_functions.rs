@@ -74,12 +74,16 @@ fn reference(name: &str, x: f64) -> f64 {
 
 /// Whether a function promises anything at x.
 fn in_domain(name: &str, x: f32) -> bool {
-    x.is_nan()
-        || match name {
-            "exp_nonpositive" => x <= 0.0,
-            "ln_1p_fraction" => (0.0..=1.0).contains(&x),
-            _ => true,
-        }
+    match name {
+        "exp_nonpositive" => x.is_nan() || x <= 0.0,
+        "ln_1p_fraction" => x.is_nan() || (0.0..=1.0).contains(&x),
+        _ => true,
+    }
+}
+
+/// The bound on a function's error, in ULP.
+fn bound(name: &str) -> f64 {
+    if name == "ln_1p_fraction" { 1.1 } else { 1.0 }
 }
 
 /// |got − want| in units of the last place of `want`. A zero must have its sign, an infinity and a NaN be met exactly.
@@ -122,8 +126,7 @@ impl Worst {
         let Worst { ulps, at: (x, y), inputs } = self;
         let second = if name == "pow" { format!(", {y:e} ({:#010x})", y.to_bits()) } else { String::new() };
         println!("| `{name}` | f32 | {ulps:.4} | {x:e} ({:#010x}){second} | {inputs} |", x.to_bits());
-        let bound = if name == "ln_1p_fraction" { 1.3 } else { 1.0 };
-        assert!(ulps < bound, "{name} is {ulps} ULP off at {x:e}{second}");
+        assert!(ulps < bound(name), "{name} is {ulps} ULP off at {x:e}{second}");
     }
 }
 
@@ -201,20 +204,20 @@ fn survey_pow(blocks: u64, seed: u64) -> Worst {
 }
 
 #[test]
-fn every_thousandth_f32_is_within_one_ulp() {
+fn every_thousandth_f32_is_within_its_bound() {
     for name in ELEMENTARY.0 {
         survey(name, 1009).report(name);
     }
 }
 
 #[test]
-fn powers_of_f32_are_within_one_ulp() {
+fn powers_of_f32_are_within_their_bound() {
     survey_pow(64, 0x9e37_79b9_7f4a_7c15).report("pow");
 }
 
 #[test]
 #[ignore = "all 2^32 inputs of each function take many minutes; docs/accuracy.md holds the result"]
-fn every_f32_is_within_one_ulp() {
+fn every_f32_is_within_its_bound() {
     for name in ELEMENTARY.0 {
         survey(name, 1).report(name);
     }
