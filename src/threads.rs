@@ -106,7 +106,7 @@ pub fn share<S: Send>(
     mut merge: impl FnMut(&mut S, &S),
 ) -> Result<S, Interrupted> {
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let claims = |stop| Tasks { next: &next, tasks, stopped: &stopped, stop };
+    let claims = |stop| Tasks { next: &next, end: tasks, stopped: &stopped, stop };
     let helpers = if spread { threads().min(tasks).saturating_sub(1) } else { 0 };
     // What a forked child has of it may be half written.
     let others = ManuallyDrop::new(Mutex::new(Vec::with_capacity(helpers)));
@@ -125,7 +125,7 @@ pub fn share<S: Send>(
 /// A thread's claims on the tasks of a call.
 pub struct Tasks<'a> {
     next: &'a AtomicUsize,
-    tasks: usize,
+    end: usize,
     stopped: &'a AtomicBool,
     /// Of the caller's thread: whom to ask whether to stop, and when it last did.
     stop: Option<(&'a dyn Fn() -> bool, Instant)>,
@@ -151,7 +151,7 @@ impl Iterator for Tasks<'_> {
 
     fn next(&mut self) -> Option<usize> {
         let task = self.next.fetch_add(1, Ordering::Relaxed);
-        (task < self.tasks && !self.are_stopped()).then_some(task)
+        (task < self.end && !self.are_stopped()).then_some(task)
     }
 }
 
