@@ -122,11 +122,6 @@ pub trait Real:
     fn log_sigmoid(self) -> Self {
         -(-self).softplus()
     }
-    /// `(self.softplus(), self.sigmoid())`, from one exponential.
-    #[inline(always)]
-    fn softplus_and_sigmoid(self) -> (Self, Self) {
-        (logistic::softplus(self), logistic::sigmoid(self))
-    }
     /// The hyperbolic tangent.
     #[inline(always)]
     fn tanh(self) -> Self {

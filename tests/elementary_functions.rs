@@ -263,12 +263,10 @@ fn every_instruction_set_gives_the_same_bits() {
 }
 
 #[test]
-fn what_is_shared_or_cheaper_has_the_same_bits() {
-    let same = |a: f32, b: f32| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
-    for x in assorted(|bits| f32::from_bits(bits as u32)) {
-        let (softplus, sigmoid) = Real::softplus_and_sigmoid(x);
-        assert!(same(softplus, Real::softplus(x)) && same(sigmoid, Real::sigmoid(x)), "at {x:e}");
-        assert!(same(Real::exp_nonpositive(-x.abs()), Real::exp(-x.abs())), "at {:e}", -x.abs());
+fn exp_nonpositive_has_the_bits_of_exp() {
+    for x in assorted(|bits| -f32::from_bits(bits as u32).abs()) {
+        let (cheaper, exp): (f32, f32) = (Real::exp_nonpositive(x), Real::exp(x));
+        assert!(cheaper.to_bits() == exp.to_bits() || x.is_nan() && cheaper.is_nan(), "at {x:e}");
     }
 }
 

@@ -1,7 +1,6 @@
 //! The logistic function and its kin: softplus, sigmoid, tanh.
 //!
-//! Softplus and sigmoid of the same x share e^−|x| and divide once each. Deriving both from one quotient, q = t/(1 + t), by
-//! −ln(1 − q), saves a division and was slower, by a sixth in f64: its polynomial has twice the terms.
+//! Each takes one exponential, as a pair, and one division.
 
 use super::{
     Real,
