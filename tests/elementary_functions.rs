@@ -264,7 +264,7 @@ fn every_instruction_set_gives_the_same_bits() {
 
 #[test]
 fn exp_nonpositive_has_the_bits_of_exp() {
-    for x in assorted(|bits| -f32::from_bits(bits as u32).abs()) {
+    for x in assorted(|bits| f32::from_bits(bits as u32)).into_iter().map(|x| -x.abs()) {
         let (cheaper, exp): (f32, f32) = (Real::exp_nonpositive(x), Real::exp(x));
         assert!(cheaper.to_bits() == exp.to_bits() || x.is_nan() && cheaper.is_nan(), "at {x:e}");
     }
