@@ -128,11 +128,7 @@ def test_instruction_set_is_forced_or_refused(isa):
 
 @pytest.mark.parametrize("isa", ["AVX2", "sse", "", "avx\udcff"])
 def test_instruction_set_of_another_name_is_an_error(isa):
-<<<<<<< HEAD
-    shown = isa.replace(chr(0xDCFF), chr(0xFFFD))
-=======
-    shown = isa.encode(errors="replace").decode().replace("?", "\N{REPLACEMENT CHARACTER}")
->>>>>>> processes
+    shown = isa.replace(chr(0xDCFF), "\N{REPLACEMENT CHARACTER}")
     message = f'ValueError: LOSSRS_ISA: instruction set must be one of baseline, avx2, avx512; got "{shown}"'
     run("", LOSSRS_ISA=isa, status=1, errors=message)
 
