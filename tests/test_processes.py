@@ -29,7 +29,10 @@ def helpers():
     # The pool's threads, and the time that each has worked, in ticks.
     found = {}
     for task in os.listdir("/proc/self/task"):
-        name, fields = Path(f"/proc/self/task/{task}/stat").read_text().split("(", 1)[1].rsplit(")", 1)
+        try:
+            name, fields = Path(f"/proc/self/task/{task}/stat").read_text().split("(", 1)[1].rsplit(")", 1)
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
         if name.startswith("lossrs-"):
             found[task] = sum(map(int, fields.split()[11:13]))
     return found
