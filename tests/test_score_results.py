@@ -168,6 +168,15 @@ def test_probability_targets_are_divided_by_the_rows_whatever_the_class_weights(
     assert close(found.mean, F.cross_entropy(logits, target, **options))
 
 
+def test_a_row_of_weight_zero_may_have_any_label(tmp_path):
+    logits, labels, sample_weight, weight = class_data(np.float32)
+    labels[5], sample_weight[5] = 99, 0
+    options = {"weight": weight, "ignore_index": -1}
+    file = write(tmp_path / "table.parquet", logits=logits, label=labels, w=sample_weight)
+    found = score(file, "cross_entropy", input="logits", target="label", sample_weight="w", options=options).overall
+    assert close(found.mean, F.cross_entropy(logits, labels, sample_weight=sample_weight, **options))
+
+
 def call_of(name, dtype, columns):
     """Make rows that every loss can be computed of, and a value for each of its options."""
     random = np.random.default_rng(5)

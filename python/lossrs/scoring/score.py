@@ -197,7 +197,11 @@ class _RowLosses:
         weight = None if w is None else w.astype(losses.dtype)
         if self._weight is not None and (has_labels or self._weight_normalises):
             own = self._weight.astype(losses.dtype)
-            own = own[np.where(ignored, 0, y).astype(np.intp)] if has_labels else np.broadcast_to(own, x.shape)
+            if has_labels:
+                # A row that is left out may have a label that is no class.
+                own = own[np.where((y >= 0) & (y < len(own)), y, 0).astype(np.intp)]
+            else:
+                own = np.broadcast_to(own, x.shape)
             weight = own if weight is None else own * (weight if has_labels else weight[:, None])
             weight = weight if has_labels else weight.mean(axis=1, dtype=np.float64)
         if losses.ndim == 2:
