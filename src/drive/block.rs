@@ -126,34 +126,32 @@ pub fn is_within<T: Real>(isa: Isa, values: &[T], low: T, high: T) -> bool {
     isa.run(Within(values, low, high))
 }
 
-/// Folds lanes by halves: always in the same order, and in few steps.
+/// Folds lanes by halves: always in the same order, in few steps, and each half in registers.
 #[inline(always)]
-pub fn fold<T: Real, const LANES: usize>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] = join(lanes[lane], lanes[lane + half]);
-        }
-        half /= 2;
-    }
-    lanes[0]
+pub fn fold<T: Real>(lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
+    let lanes: [T; 8] = std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 8]));
+    let lanes: [T; 4] = std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 4]));
+    join(join(lanes[0], lanes[2]), join(lanes[1], lanes[3]))
 }
 
 /// The largest of a multiple of [`GRAIN`] elements, NaN aside; −∞ of none.
 pub fn largest<T: Real>(isa: Isa, values: &[T]) -> T {
-    const LANES: usize = 64;
+    /// Four to each lane, which hides the latency.
+    const WIDE: usize = 4 * LANES;
     struct Largest<'a, T>(&'a [T]);
     impl<T: Real> Kernel for Largest<'_, T> {
         type Output = T;
         #[inline(always)]
         fn run(self) -> T {
-            let mut lanes = [-T::INFINITY; LANES];
-            for values in self.0.as_chunks::<LANES>().0 {
-                for (lane, &value) in lanes.iter_mut().zip(values) {
+            let mut wide = [-T::INFINITY; WIDE];
+            for values in self.0.as_chunks::<WIDE>().0 {
+                for (lane, &value) in wide.iter_mut().zip(values) {
                     *lane = value.max(*lane);
                 }
             }
-            fold(lanes, T::max)
+            let (lanes, _) = wide.as_chunks::<LANES>();
+            let pair = |a: [T; LANES], b: [T; LANES]| std::array::from_fn(|lane| a[lane].max(b[lane]));
+            fold(pair(pair(lanes[0], lanes[1]), pair(lanes[2], lanes[3])), T::max)
         }
     }
     isa.run(Largest(values))
