@@ -63,7 +63,8 @@ class MSELoss(PointwiseLoss):
 class L1Loss(PointwiseLoss):
     """The absolute error.
 
-    With ``d = input - target`` the loss is ``abs(d)``, its gradient ``sign(d)``, which is 0 at 0, and its Hessian 0.
+    With ``d = input - target`` the loss is ``abs(d)``, its gradient ``sign(d)``, which is 0 at 0 and NaN of
+    NaN, where torch gives 0, and its Hessian 0.
 
     Parameters
     ----------
@@ -153,8 +154,9 @@ class BCELoss(PointwiseLoss):
 
     Of a probability p and a target t it is ``-(t * log(p) + (1 - t) * log(1 - p))``, its gradient ``(p - t) / (p * (1
     - p))`` and its Hessian ``t / p**2 + (1 - t) / (1 - p)**2``. As in torch, logarithms are at least -100, so that a
-    certain and wrong prediction costs 100, and the gradient's denominator is at least 1e-12. Inputs and targets lie
-    in [0, 1]; NaN gives NaN. From logits, `binary_cross_entropy_with_logits` is more accurate and quicker.
+    certain and wrong prediction costs 100, and the denominators of the derivatives are at least 1e-12. Inputs and
+    targets lie in [0, 1]; NaN gives NaN. From logits, `binary_cross_entropy_with_logits` is more accurate and
+    quicker.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ pub trait Blocks<T>: Send + Sync {
     /// Adds a block of classes to the sums.
     fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>);
     /// The row's loss.
-    fn value(&self, row: &Swept<T>) -> T;
+    fn value(&self, isa: Isa, row: &Swept<T>) -> T;
     /// Evaluates the formula at a tile and writes each part that is wanted.
     fn tile(&self, isa: Isa, want: Want, tile: Tile<'_, T>, results: &mut tile::Results<T>);
     /// Writes a block's derivatives, times `scale`, the second ones only if `curved`; `label` is the label's place in it.
@@ -104,7 +104,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
     fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>) {
         let largest = block::largest(isa, classes.scores).max(row.largest);
         if largest > row.largest && row.largest > -T::INFINITY {
-            let raised = self.0.raise(row.row::<K>().sums, largest - row.largest);
+            let raised = isa.run(Raise { loss: self.0, sums: row.row::<K>().sums, rise: largest - row.largest });
             for (sum, raised) in row.sums.iter_mut().zip(raised) {
                 *sum = raised.to_f64();
             }
@@ -118,8 +118,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         }
     }
 
-    fn value(&self, row: &Swept<T>) -> T {
-        self.0.value(&row.row())
+    fn value(&self, isa: Isa, row: &Swept<T>) -> T {
+        isa.run(Value::<_, _, K> { loss: self.0, row: row.row() })
     }
 
     fn tile(&self, isa: Isa, want: Want, tile: Tile<'_, T>, results: &mut tile::Results<T>) {
@@ -164,6 +164,35 @@ impl<T: Real> Classes<'_, T> {
         let len = self.scores.len().min(BLOCK) / GRAIN * GRAIN;
         let Self { scores, probabilities, weights } = self;
         (len, Self { scores: &scores[..len], probabilities: &probabilities[..len], weights: &weights[..len] })
+    }
+}
+
+struct Value<L, T, const K: usize> {
+    loss: L,
+    row: Row<T, K>,
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Value<L, T, K> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run(self) -> T {
+        self.loss.value(&self.row)
+    }
+}
+
+struct Raise<L, T, const K: usize> {
+    loss: L,
+    sums: [T; K],
+    rise: T,
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Raise<L, T, K> {
+    type Output = [T; K];
+
+    #[inline(always)]
+    fn run(self) -> [T; K] {
+        self.loss.raise(self.sums, self.rise)
     }
 }
 
@@ -782,7 +811,7 @@ impl Call<'_> {
                     self.put(isa, row, start, len, results);
                 }
             }
-            if self.want.value() { loss.value(&swept) * weight } else { T::ZERO }
+            if self.want.value() { loss.value(isa, &swept) * weight } else { T::ZERO }
         }
     }
 
