@@ -30,10 +30,8 @@ from lossrs import functional
 Array = np.ndarray[Any, Any]
 Call = Callable[[], Any]
 THREADS = lossrs.get_num_threads()
-#: Seconds that a contender is called for in a round, if it is quicker than that.
-ROUND = 2e-3
-#: Bytes from which a copy says something about the memory.
-COPIED_FROM = 1 << 20
+ROUND = 2e-3  # seconds that a contender is called for in a round, if it is quicker than that
+COPIED_FROM = 1 << 20  # bytes from which a copy says something about the memory
 
 
 def optional(name: str) -> Any:
@@ -150,40 +148,37 @@ def sklearn_call(work: Work, inputs: Array, target: Array) -> Call | None:
 
 def numpy_call(work: Work, x: Array, y: Array) -> Call | None:
     """Return what one would write in NumPy."""
-    if work.dtype != "float32":
-        return None
-    gradient = np.empty_like(x)
+    out = np.empty_like(x) if work.gradient else None
 
     def mse_loss() -> Any:
         d = x - y
-        if work.gradient:
-            np.multiply(d, 2 / d.size, out=gradient)
+        if out is not None:
+            np.multiply(d, 2 / d.size, out=out)
         return np.mean(d * d)
 
     def huber_loss() -> Any:
         d = x - y
         slope = np.clip(d, -1, 1)
-        if work.gradient:
-            np.divide(slope, d.size, out=gradient)
+        if out is not None:
+            np.divide(slope, d.size, out=out)
         return np.mean(slope * (d - 0.5 * slope))
 
     def binary_cross_entropy_with_logits() -> Any:
-        if work.gradient:
-            np.divide(1 / (1 + np.exp(-x)) - y, x.size, out=gradient)
+        if out is not None:
+            np.divide(1 / (1 + np.exp(-x)) - y, x.size, out=out)
         return np.mean(np.logaddexp(0, x) - x * y)
 
     def cross_entropy() -> Any:
         rows, shifted = np.arange(len(x)), x - x.max(axis=1, keepdims=True)
         powers = np.exp(shifted)
         sums = powers.sum(axis=1)
-        if work.gradient:
-            powers /= sums[:, np.newaxis]
-            powers[rows, y] -= 1
-            np.divide(powers, len(x), out=gradient)
+        if out is not None:
+            np.divide(powers, len(x) * sums[:, np.newaxis], out=out)
+            out[rows, y] -= 1 / len(x)
         return np.mean(np.log(sums) - shifted[rows, y])
 
     calls: list[Call] = [mse_loss, huber_loss, binary_cross_entropy_with_logits, cross_entropy]
-    return next(call for call in calls if call.__name__ == work.loss)
+    return next((call for call in calls if call.__name__ == work.loss and work.dtype == "float32"), None)
 
 
 PEERS = {"torch": torch_call, "scikit-learn": sklearn_call, "numpy": numpy_call}
@@ -238,17 +233,14 @@ def extra_memory(loss: str, shape: tuple[int, int]) -> int | None:
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not clear.exists():
         return None
-
-    def kilobytes(name: str) -> int:
-        return int(status.read_text().split(f"{name}:")[1].split()[0])
-
     few, many = (Work(loss, (rows, shape[1]), gradient=True, fresh=True) for rows in (1000, shape[0]))
     lossrs_call(few, *few.arrays())()  # which starts the threads
     inputs, target = many.arrays()
     clear.write_text("5")
-    before = kilobytes("VmRSS")
+    before = status.read_text()
     output = lossrs.losses[loss]().value_and_grad(inputs, target)[1]
-    return (kilobytes("VmHWM") - before) * 1024 - int(output.nbytes)
+    peak, resident = status.read_text().split("VmHWM:")[1], before.split("VmRSS:")[1]
+    return (int(peak.split()[0]) - int(resident.split()[0])) * 1024 - int(output.nbytes)
 
 
 IMPORT = """
@@ -260,16 +252,16 @@ print(time.perf_counter() - start, count_threads() - threads)
 """
 
 
-def facts(rounds: int) -> dict[str, float | int | None]:
+def facts(rounds: int) -> dict[str, float | None]:
     """Return what does not depend on arrays: memory, import, wheel."""
     command = [sys.executable, "-c", IMPORT]
     runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(rounds)]
     wheels = sorted(Path(__file__).parents[1].glob("**/wheels/lossrs-*.whl"), key=os.path.getmtime)
     return {
-        "extra memory of cross_entropy + gradient [bytes]": extra_memory("cross_entropy", (16_384, 1000)),
-        "import beyond NumPy's [s]": statistics.median(float(taken) for taken, _ in runs),
-        "threads started by the import": max(int(threads) for _, threads in runs),
-        "newest wheel [bytes]": wheels[-1].stat().st_size if wheels else None,
+        "bytes of memory of cross_entropy + gradient beyond its output": extra_memory("cross_entropy", (16_384, 1000)),
+        "milliseconds of import beyond NumPy's": statistics.median(1000 * float(taken) for taken, _ in runs),
+        "threads that the import starts": max(int(threads) for _, threads in runs),
+        "bytes of the newest wheel": wheels[-1].stat().st_size if wheels else None,
     }
 
 

@@ -23,10 +23,12 @@ pytestmark = pytest.mark.skipif(
 SOURCES = Path(__file__).parents[1] / "src" / "losses"
 INSTRUCTION_SETS = ("avx2", "avx512")
 
-#: The kernel that writes each shape of loss, and the parts that it may be asked for.
+#: Value, slope and curvature, as a kernel is compiled for them.
+PARTS = ("true, false, false", "false, true, false", "true, true, false", "false, true, true")
+#: The kernels that each shape of loss is compiled to, and for what.
 DRIVERS = {
-    "Pointwise": ("Evaluate", ("true, false, false", "false, true, false", "true, true, false", "false, true, true")),
-    "Rowwise": ("Derive", ("false", "true")),
+    "Pointwise": {"pointwise::Evaluate": PARTS},
+    "Rowwise": {"rows::Derive": ("false", "true"), "tile::Evaluate": PARTS},
 }
 
 #: What a kernel may call, and why.
@@ -120,9 +122,9 @@ def expected_kernels() -> Iterator[str]:
         formulas = re.findall(r"\b(Pointwise|Rowwise)(?:<.*?>)? for (\w+)", source.read_text())
         assert formulas, f"no formula found in {source}"
         for (shape, formula), number in product(formulas, ("f32", "f64")):
-            driver, parts = DRIVERS[shape]
-            for part in parts:
-                yield rf"::{driver}<_lossrs::losses::\w+::{formula}\b.*, {number}, \d, {part}>"
+            for kernel, parts in DRIVERS[shape].items():
+                for part in parts:
+                    yield rf"::{kernel}<_lossrs::losses::\w+::{formula}\b.*, {number}, \d, {part}>"
 
 
 @pytest.fixture(scope="module")
