@@ -12,8 +12,11 @@ use crate::threads::{self, Tasks};
 
 /// The most operands that a formula has.
 const MOST_OPERANDS: usize = 3;
+/// The elements of a block, fewer than fit its room: the memory idles while a block's later passes run from the caches, and
+/// that is shorter so. Measured on 2^24 elements: with a gradient, 640 takes four fifths of the time of 1,024.
+const STEP: usize = 640;
 /// Blocks that a thread claims at once: some tens of microseconds of work.
-const BLOCKS_PER_TASK: usize = 32;
+const BLOCKS_PER_TASK: usize = 50;
 
 /// Room for what a formula says of a block.
 pub struct Jets<T> {
@@ -247,7 +250,7 @@ impl Call<'_> {
     pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let len = self.layout.len();
-        let blocks = len.div_ceil(BLOCK);
+        let blocks = len.div_ceil(STEP);
         let source = |operand, room| Source::new(self.layout, operand, room);
         let sources = Sources {
             operands: std::array::from_fn(|i| self.operands.get(i).map(|operand| source(operand, i))),
@@ -267,9 +270,9 @@ impl Call<'_> {
             let mut found = Found { sum: ExactSum::new(), outside: None };
             for task in tasks {
                 for block in task * BLOCKS_PER_TASK..blocks.min((task + 1) * BLOCKS_PER_TASK) {
-                    let start = block * BLOCK;
+                    let start = block * STEP;
                     // SAFETY: the caller's, and no other task has this block.
-                    unsafe { self.block(isa, loss, &sources, &mut state, &mut found, start, BLOCK.min(len - start)) };
+                    unsafe { self.block(isa, loss, &sources, &mut state, &mut found, start, STEP.min(len - start)) };
                 }
             }
             storage::fence();

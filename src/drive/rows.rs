@@ -363,20 +363,18 @@ struct TileState<T> {
 }
 
 impl<T: Number> TileState<T> {
-    #[inline(always)]
-    fn new() -> Self {
-        Self {
-            scores: Block::new(),
-            probabilities: Block::new(),
-            class_weights: Block::new(),
-            labels: Block::new(),
-            label_scores: Block::new(),
-            label_weights: Block::new(),
-            weights: Block::new(),
-            scales: Block::new(),
-            results: tile::Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
-        }
-    }
+    /// A constant, so that it is made in place and not moved.
+    const UNFILLED: Self = Self {
+        scores: Block::new(),
+        probabilities: Block::new(),
+        class_weights: Block::new(),
+        labels: Block::new(),
+        label_scores: Block::new(),
+        label_weights: Block::new(),
+        weights: Block::new(),
+        scales: Block::new(),
+        results: tile::Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
+    };
 
     /// Fills what all tiles share.
     ///
@@ -428,24 +426,25 @@ impl Found {
 }
 
 impl<T: Number> State<T> {
-    fn new(classes: usize) -> Self {
-        let mut state = Self {
-            scores: Block::new(),
-            probabilities: Block::new(),
-            weights: Block::new(),
-            results: Results { slope: Block::new(), curvature: Block::new() },
-            sample_weights: Block::new(),
-            grad_outputs: Block::new(),
-            values: Block::new(),
-        };
-        // What classes have where the call says nothing of it.
+    /// A constant, so that it is made in place and not moved.
+    const UNFILLED: Self = Self {
+        scores: Block::new(),
+        probabilities: Block::new(),
+        weights: Block::new(),
+        results: Results { slope: Block::new(), curvature: Block::new() },
+        sample_weights: Block::new(),
+        grad_outputs: Block::new(),
+        values: Block::new(),
+    };
+
+    /// Fills what classes have where the call says nothing of it.
+    fn prepare(&mut self, classes: usize) {
         let len = classes.next_multiple_of(GRAIN);
         // SAFETY: all of each slice is filled.
         unsafe {
-            state.probabilities.filled(len, |room| room.fill(T::ZERO));
-            state.weights.filled(len, |room| room.fill(T::ONE));
+            self.probabilities.filled(len, |room| room.fill(T::ZERO));
+            self.weights.filled(len, |room| room.fill(T::ONE));
         }
-        state
     }
 }
 
@@ -524,7 +523,8 @@ impl Call<'_> {
         let rows = (ELEMENTS_PER_TASK / self.classes).clamp(1, BLOCK);
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
-            let mut state = State::new(self.classes.min(BLOCK));
+            let mut state = State::<T>::UNFILLED;
+            state.prepare(self.classes.min(BLOCK));
             while let Some(task) = tasks.next() {
                 let start = task * rows;
                 // SAFETY: the caller's, and no other task has these rows.
@@ -549,7 +549,7 @@ impl Call<'_> {
         let tiles_per_task = ELEMENTS_PER_TASK / BLOCK;
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
-            let mut state = TileState::new();
+            let mut state = TileState::<T>::UNFILLED;
             // SAFETY: the caller's, and no other task has these rows.
             unsafe {
                 state.prepare(isa, self, rows);
@@ -829,7 +829,7 @@ impl Call<'_> {
         rooms: &'a mut Rooms<'_, T>,
     ) -> Classes<'a, T> {
         let padded = len.next_multiple_of(GRAIN);
-        // SAFETY: the caller's; `State::new` has filled the rooms of probabilities and weights.
+        // SAFETY: the caller's; `State::prepare` has filled the rooms of probabilities and weights.
         unsafe {
             let scores = self.input.row(self.layout, row).from(start);
             let scores = block_of(isa, scores, len, -T::INFINITY, rooms.scores);
