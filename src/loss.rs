@@ -62,9 +62,13 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     /// Which of the sums are read; the others are not computed.
     const NEEDED: [bool; K] = [true; K];
 
+    /// What a class's terms and derivatives both need and is dear to compute: a function of how far its score is below the
+    /// largest. It is computed once for both, where a row is short enough to keep it.
+    fn power<T: Real>(&self, fall: T) -> T;
+
     /// A class's share of each sum. `largest` is the largest score so far. A class of score −∞, probability 0 and weight 0
     /// must add nothing.
-    fn terms<T: Real>(&self, largest: T, class: Class<T>) -> [T; K];
+    fn terms<T: Real>(&self, largest: T, class: Class<T>, power: T) -> [T; K];
 
     /// The sums of the terms that were taken at one largest score, as they would be at another, `rise` above.
     fn raise<T: Real>(&self, sums: [T; K], rise: T) -> [T; K];
@@ -76,8 +80,8 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     fn slopes<T: Real>(&self, row: &Row<T, K>) -> Self::Slopes<T>;
 
     /// The first and second derivative with respect to a score that is not the label's.
-    fn at<T: Real>(&self, slopes: &Self::Slopes<T>, class: Class<T>) -> (T, T);
+    fn at<T: Real>(&self, slopes: &Self::Slopes<T>, class: Class<T>, power: T) -> (T, T);
 
     /// The same with respect to the label's score.
-    fn at_label<T: Real>(&self, slopes: &Self::Slopes<T>, class: Class<T>) -> (T, T);
+    fn at_label<T: Real>(&self, slopes: &Self::Slopes<T>, class: Class<T>, power: T) -> (T, T);
 }

@@ -28,7 +28,7 @@ PARTS = ("true, false, false", "false, true, false", "true, true, false", "false
 #: The kernels that each shape of loss is compiled to, and for what.
 DRIVERS = {
     "Pointwise": {"pointwise::Evaluate": PARTS},
-    "Rowwise": {"rows::Derive": ("false", "true"), "tile::Evaluate": PARTS},
+    "Rowwise": {"rows::Derive": ("false, false", "false, true", "true, false"), "tile::Evaluate": PARTS},
 }
 
 #: What a kernel may call, and why.

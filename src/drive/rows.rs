@@ -1,8 +1,9 @@
 //! The driver for losses of a row of scores, with a label or a probability for each.
 //!
-//! A row is swept twice at the most: for its sums, a block at a time, each relative to the largest score so far; and, where
-//! derivatives are wanted, once more for those. Nothing that grows with the row is kept in between. Sums run in 64 fixed
-//! lanes within a block and in double precision from block to block, so that they depend on the number of classes alone.
+//! A row is swept for its sums, a block at a time, each relative to the largest score so far; and, where derivatives are
+//! wanted, once more for those. Nothing that grows with the row is kept in between. A row that fits one block of room has
+//! its largest score found first, and keeps its powers for the derivatives. Sums run in 16 fixed lanes within a block and in
+//! double precision from block to block, so that they depend on the number of classes alone.
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::layout::{Layout, Operand};
@@ -41,8 +42,10 @@ pub trait Blocks<T>: Send + Sync {
     fn sweeps(&self) -> bool;
     /// [`Rowwise::LABEL_WEIGHS_ALL`]
     fn label_weighs_all(&self) -> bool;
-    /// Adds a block of classes to the sums.
-    fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>);
+    /// Makes a score the largest, if it is larger than the largest so far.
+    fn raise(&self, isa: Isa, largest: T, row: &mut Swept<T>);
+    /// Adds a block of classes, none of them above the largest, to the sums; and keeps their powers where there is room.
+    fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>, powers: Option<&mut [T]>);
     /// The row's loss.
     fn value(&self, isa: Isa, row: &Swept<T>) -> T;
     /// Evaluates the formula at a tile and writes each part that is wanted.
@@ -56,6 +59,7 @@ pub trait Blocks<T>: Send + Sync {
         label: Option<usize>,
         scale: T,
         curved: bool,
+        powers: Option<&[T]>,
         results: &mut Results<T>,
     );
 }
@@ -87,6 +91,11 @@ pub struct Formula<L, const K: usize>(pub L);
 impl<L: Rowwise<K>, const K: usize> Loss for Formula<L, K> {}
 
 impl<T: Real> Swept<T> {
+    /// What scores are relative to: the largest, but before any score above −∞, which would be at no distance to itself, 0.
+    fn relative(&self) -> T {
+        if self.largest > -T::INFINITY { self.largest } else { T::ZERO }
+    }
+
     fn row<const K: usize>(&self) -> Row<T, K> {
         Row { largest: self.largest, sums: std::array::from_fn(|k| T::of(self.sums[k])), label: self.label }
     }
@@ -101,18 +110,24 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         L::LABEL_WEIGHS_ALL
     }
 
-    fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>) {
-        let largest = block::largest(isa, classes.scores).max(row.largest);
-        if largest > row.largest && row.largest > -T::INFINITY {
-            let raised = isa.run(Raise { loss: self.0, sums: row.row::<K>().sums, rise: largest - row.largest });
-            for (sum, raised) in row.sums.iter_mut().zip(raised) {
-                *sum = raised.to_f64();
+    fn raise(&self, isa: Isa, largest: T, row: &mut Swept<T>) {
+        if largest > row.largest {
+            if row.largest > -T::INFINITY {
+                let raised = isa.run(Raise { loss: self.0, sums: row.row::<K>().sums, rise: largest - row.largest });
+                for (sum, raised) in row.sums.iter_mut().zip(raised) {
+                    *sum = raised.to_f64();
+                }
             }
+            row.largest = largest;
         }
-        row.largest = largest;
-        // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
-        let largest = if largest > -T::INFINITY { largest } else { T::ZERO };
-        let terms = isa.run(Terms::<_, _, K> { loss: self.0, classes, largest });
+    }
+
+    fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>, powers: Option<&mut [T]>) {
+        let (loss, largest) = (self.0, row.relative());
+        let terms = match powers {
+            Some(powers) => isa.run(Terms::<_, _, K, true> { loss, classes, largest, powers }),
+            None => isa.run(Terms::<_, _, K, false> { loss, classes, largest, powers: &mut [] }),
+        };
         for (sum, term) in row.sums.iter_mut().zip(terms) {
             *sum += term.to_f64();
         }
@@ -141,13 +156,31 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         label: Option<usize>,
         scale: T,
         curved: bool,
+        powers: Option<&[T]>,
         results: &mut Results<T>,
     ) {
-        let (loss, row) = (self.0, row.row());
-        if curved {
-            isa.run(Derive::<_, _, K, true> { loss, row, classes, label, scale, results });
-        } else {
-            isa.run(Derive::<_, _, K, false> { loss, row, classes, label, scale, results });
+        let (loss, relative, row) = (self.0, row.relative(), row.row());
+        match (curved, powers) {
+            (false, Some(powers)) => {
+                isa.run(Derive::<_, _, K, false, true> { loss, row, relative, classes, label, scale, powers, results });
+            }
+            (false, None) => {
+                let powers = &[];
+                isa.run(Derive::<_, _, K, false, false> {
+                    loss,
+                    row,
+                    relative,
+                    classes,
+                    label,
+                    scale,
+                    powers,
+                    results,
+                });
+            }
+            (true, _) => {
+                let powers = &[];
+                isa.run(Derive::<_, _, K, true, false> { loss, row, relative, classes, label, scale, powers, results });
+            }
         }
     }
 }
@@ -196,51 +229,64 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Raise<L, T, K> {
     }
 }
 
-struct Terms<'a, L, T, const K: usize> {
+struct Terms<'a, L, T, const K: usize, const KEEP: bool> {
     loss: L,
     classes: Classes<'a, T>,
     largest: T,
+    /// Where powers are kept.
+    powers: &'a mut [T],
 }
 
-impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Terms<'_, L, T, K> {
+impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<'_, L, T, K, KEEP> {
     type Output = [T; K];
 
     #[inline(always)]
     fn run(self) -> [T; K] {
-        let Self { loss, classes, largest } = self;
+        let Self { loss, classes, largest, powers } = self;
+        let mut kept = powers.as_chunks_mut::<LANES>().0.iter_mut();
         let mut lanes = [[T::ZERO; LANES]; K];
         let (scores, probabilities) = (classes.scores.as_chunks::<LANES>().0, classes.probabilities.as_chunks().0);
         for ((scores, probabilities), weights) in scores.iter().zip(probabilities).zip(classes.weights.as_chunks().0) {
             let classes = [scores, probabilities, weights];
+            let mut powers = [T::ZERO; LANES];
             for lane in 0..LANES {
                 let [score, probability, weight] = classes.map(|part: &[T; LANES]| part[lane]);
-                let terms = loss.terms(largest, Class { score, probability, weight });
+                powers[lane] = loss.power(score - largest);
+                let terms = loss.terms(largest, Class { score, probability, weight }, powers[lane]);
                 for k in 0..K {
                     if L::NEEDED[k] {
                         lanes[k][lane] = lanes[k][lane] + terms[k];
                     }
                 }
             }
+            if KEEP && let Some(kept) = kept.next() {
+                *kept = powers;
+            }
         }
         lanes.map(|lanes| block::fold(lanes, |a, b| a + b))
     }
 }
 
-struct Derive<'a, L, T, const K: usize, const CURVATURE: bool> {
+struct Derive<'a, L, T, const K: usize, const CURVATURE: bool, const KEPT: bool> {
     loss: L,
     row: Row<T, K>,
+    relative: T,
     classes: Classes<'a, T>,
     label: Option<usize>,
     scale: T,
+    /// The classes' powers, where they were kept.
+    powers: &'a [T],
     results: &'a mut Results<T>,
 }
 
-impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for Derive<'_, L, T, K, CURVATURE> {
+impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: bool> Kernel
+    for Derive<'_, L, T, K, CURVATURE, KEPT>
+{
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self { loss, row, classes, label, scale, results } = self;
+        let Self { loss, row, relative, classes, label, scale, powers, results } = self;
         let (len, classes) = classes.trimmed();
         if len < GRAIN {
             return;
@@ -249,9 +295,11 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for D
         // SAFETY: the loop writes every element of each slice.
         let (slope, curvature) =
             unsafe { (results.slope.written(len), results.curvature.written(if CURVATURE { len } else { 0 })) };
-        Self::fill(loss, slopes, classes, len, scale, slope, curvature);
+        let powers = if KEPT { &powers[..len] } else { powers };
+        Self::fill(loss, slopes, relative, classes, len, scale, powers, slope, curvature);
         if let Some(label) = label {
-            let (first, second) = loss.at_label(&slopes, classes.at(label));
+            let class = classes.at(label);
+            let (first, second) = loss.at_label(&slopes, class, loss.power(class.score - relative));
             slope[label] = first * scale;
             if CURVATURE {
                 curvature[label] = second * scale;
@@ -260,20 +308,26 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for D
     }
 }
 
-impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Derive<'_, L, T, K, CURVATURE> {
+impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: bool>
+    Derive<'_, L, T, K, CURVATURE, KEPT>
+{
     /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
     #[inline(always)]
     fn fill(
         loss: L,
         slopes: L::Slopes<T>,
+        relative: T,
         classes: Classes<'_, T>,
         len: usize,
         scale: T,
+        powers: &[T],
         slope: &mut [T],
         curvature: &mut [T],
     ) {
         for i in 0..len {
-            let (first, second) = loss.at(&slopes, classes.at(i));
+            let class = classes.at(i);
+            let power = if KEPT { powers[i] } else { loss.power(class.score - relative) };
+            let (first, second) = loss.at(&slopes, class, power);
             slope[i] = first * scale;
             if CURVATURE {
                 curvature[i] = second * scale;
@@ -343,6 +397,7 @@ struct State<T> {
     scores: Block<T>,
     probabilities: Block<T>,
     weights: Block<T>,
+    powers: Block<T>,
     results: Results<T>,
     sample_weights: Block<T>,
     grad_outputs: Block<T>,
@@ -431,6 +486,7 @@ impl<T: Number> State<T> {
         scores: Block::new(),
         probabilities: Block::new(),
         weights: Block::new(),
+        powers: Block::new(),
         results: Results { slope: Block::new(), curvature: Block::new() },
         sample_weights: Block::new(),
         grad_outputs: Block::new(),
@@ -720,7 +776,7 @@ impl Call<'_> {
         len: usize,
     ) {
         let mut misfit = None;
-        let State { scores, probabilities, weights, results, sample_weights, grad_outputs, values } = state;
+        let State { scores, probabilities, weights, powers, results, sample_weights, grad_outputs, values } = state;
         // SAFETY: the caller's for all that is read and written; every element of `values` is written.
         unsafe {
             let sample_weights = match self.sample_weight {
@@ -743,7 +799,7 @@ impl Call<'_> {
                     });
                     let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
                     let rooms = Rooms { scores, probabilities, weights };
-                    *value = self.row(isa, loss, row, sample, weight, grad_output, rooms, results, tasks);
+                    *value = self.row(isa, loss, row, sample, weight, grad_output, rooms, powers, results, tasks);
                 }
             });
             if self.sum {
@@ -769,6 +825,7 @@ impl Call<'_> {
         weight: T,
         grad_output: T,
         mut rooms: Rooms<'_, T>,
+        powers: &mut Block<T>,
         results: &mut Results<T>,
         tasks: &mut Tasks<'_>,
     ) -> T {
@@ -780,6 +837,9 @@ impl Call<'_> {
                 return T::ZERO;
             }
         };
+        // A short row's largest score is found first, and its powers are kept from the sums to the derivatives.
+        let is_short = self.classes <= BLOCK;
+        let keep = is_short && loss.sweeps() && self.want.slope() && !self.want.curvature();
         // SAFETY: the caller's.
         unsafe {
             let mut swept = Swept {
@@ -798,8 +858,22 @@ impl Call<'_> {
                 swept.label.score = score[0];
             }
             if loss.sweeps() {
+                if is_short {
+                    for (start, len) in blocks(self.classes, tasks) {
+                        let classes = self.classes(isa, row, start, len, &mut rooms);
+                        loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
+                    }
+                }
                 for (start, len) in blocks(self.classes, tasks) {
-                    loss.sweep(isa, self.classes(isa, row, start, len, &mut rooms), &mut swept);
+                    let classes = self.classes(isa, row, start, len, &mut rooms);
+                    if is_short {
+                        let end = start + classes.scores.len();
+                        let kept = keep.then(|| &mut powers.written(end)[start..]);
+                        loss.sweep(isa, classes, &mut swept, kept);
+                    } else {
+                        loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
+                        loss.sweep(isa, classes, &mut swept, None);
+                    }
                 }
             }
             if self.want.slope() {
@@ -807,7 +881,8 @@ impl Call<'_> {
                 for (start, len) in blocks(self.classes, tasks) {
                     let classes = self.classes(isa, row, start, len, &mut rooms);
                     let label = label.and_then(|label| label.checked_sub(start)).filter(|&label| label < len);
-                    loss.derive(isa, classes, &swept, label, scale, self.want.curvature(), results);
+                    let kept = keep.then(|| &powers.written(start + classes.scores.len())[start..]);
+                    loss.derive(isa, classes, &swept, label, scale, self.want.curvature(), kept, results);
                     self.put(isa, row, start, len, results);
                 }
             }

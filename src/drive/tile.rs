@@ -119,14 +119,19 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
             let scores = at(tile.scores, class * tile.rows + first);
             let probabilities = at(tile.probabilities, class * tile.rows + first);
             let weight = tile.class_weights[class];
+            let mut powers = [T::ZERO; LANES];
             for lane in 0..LANES {
                 let (score, probability) = (scores[lane], probabilities[lane]);
-                let terms = loss.terms(relative[lane], Class { score, probability, weight });
+                powers[lane] = loss.power(score - relative[lane]);
+                let terms = loss.terms(relative[lane], Class { score, probability, weight }, powers[lane]);
                 for k in 0..K {
                     if L::NEEDED[k] {
                         sums[k][lane] = sums[k][lane] + terms[k];
                     }
                 }
+            }
+            if SLOPE {
+                *at_mut(slope, class * tile.rows + first) = powers;
             }
         }
         let (label_scores, label_weights) = (at(tile.label_scores, first), at(tile.label_weights, first));
@@ -154,17 +159,20 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         let (labels, scales) = (at(tile.labels, first), at(tile.scales, first));
         let (mut label_slope, mut label_curvature) = ([T::ZERO; LANES], [T::ZERO; LANES]);
         for lane in 0..LANES {
-            let derivatives = loss.at_label(&loss.slopes(&row(lane)), label(lane));
+            let power = loss.power(label_scores[lane] - relative[lane]);
+            let derivatives = loss.at_label(&loss.slopes(&row(lane)), label(lane), power);
             (label_slope[lane], label_curvature[lane]) = derivatives;
         }
         for class in 0..tile.classes {
             let index = class * tile.rows + first;
             let (scores, probabilities) = (at(tile.scores, index), at(tile.probabilities, index));
             let (weight, number) = (tile.class_weights[class], T::of(f64::from(class as i32)));
+            // The slopes' room has kept them.
+            let powers = *at(slope, index);
             let mut derivatives = [T::ZERO; LANES];
             for lane in 0..LANES {
                 let class = Class { score: scores[lane], probability: probabilities[lane], weight };
-                let (derivative, _) = loss.at(&loss.slopes(&row(lane)), class);
+                let (derivative, _) = loss.at(&loss.slopes(&row(lane)), class, powers[lane]);
                 let derivative = if labels[lane] == number { label_slope[lane] } else { derivative };
                 let scaled = derivative * scales[lane];
                 derivatives[lane] = if weights[lane] == T::ZERO { T::ZERO } else { scaled };
@@ -173,7 +181,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
             if CURVATURE {
                 for lane in 0..LANES {
                     let class = Class { score: scores[lane], probability: probabilities[lane], weight };
-                    let (_, derivative) = loss.at(&loss.slopes(&row(lane)), class);
+                    let (_, derivative) = loss.at(&loss.slopes(&row(lane)), class, powers[lane]);
                     let derivative = if labels[lane] == number { label_curvature[lane] } else { derivative };
                     let scaled = derivative * scales[lane];
                     derivatives[lane] = if weights[lane] == T::ZERO { T::ZERO } else { scaled };

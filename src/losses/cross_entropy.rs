@@ -93,10 +93,14 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
     const NEEDED: [bool; 7] = [true, true, PROBABILITIES, PROBABILITIES, SMOOTHED, SMOOTHED, SMOOTHED];
 
     #[inline(always)]
-    fn terms<T: Real>(&self, largest: T, class: Class<T>) -> [T; 7] {
+    fn power<T: Real>(&self, fall: T) -> T {
+        fall.exp_nonpositive()
+    }
+
+    #[inline(always)]
+    fn terms<T: Real>(&self, largest: T, class: Class<T>, power: T) -> [T; 7] {
         let Class { score, probability, weight } = class;
         let tie = T::one_if(score == largest);
-        let power = (score - largest).exp_nonpositive();
         let below = if score == largest { T::ZERO } else { power };
         let distance = largest - score;
         let (mass, smoothed) = (weight * probability, score > -T::INFINITY);
@@ -155,10 +159,9 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
 
     /// p Σq − q; of the largest class, whose p may be near 1, (Σq − q) − (1 − p) Σq.
     #[inline(always)]
-    fn at<T: Real>(&self, slopes: &Slopes<T>, class: Class<T>) -> (T, T) {
+    fn at<T: Real>(&self, slopes: &Slopes<T>, class: Class<T>, power: T) -> (T, T) {
         let Class { score, probability, weight } = class;
         let Slopes { largest, total, others, mass, share, .. } = *slopes;
-        let power = (score - largest).exp_nonpositive();
         let scale = mass / total;
         let target = if PROBABILITIES { self.kept::<T>() * (weight * probability) } else { T::ZERO };
         let smoothing = if SMOOTHED && score > -T::INFINITY { share * weight } else { T::ZERO };
@@ -171,9 +174,8 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
 
     /// As for any class with q = (1 − ε) w + ε w / C, without the difference of near numbers: (Σ − w) ε/C − (1 − p) Σq.
     #[inline(always)]
-    fn at_label<T: Real>(&self, slopes: &Slopes<T>, class: Class<T>) -> (T, T) {
+    fn at_label<T: Real>(&self, slopes: &Slopes<T>, class: Class<T>, power: T) -> (T, T) {
         let Slopes { largest, total, others, mass, share, smoothing_mass } = *slopes;
-        let power = (class.score - largest).exp_nonpositive();
         let rest = if class.score == largest { others } else { total - power };
         let away = mass * (rest / total);
         let possible = if class.score > -T::INFINITY { class.weight } else { T::ZERO };

@@ -11,7 +11,12 @@ impl Rowwise<0> for NegativeLogLikelihood {
     type Slopes<T: Real> = ();
 
     #[inline(always)]
-    fn terms<T: Real>(&self, _: T, _: Class<T>) -> [T; 0] {
+    fn power<T: Real>(&self, _: T) -> T {
+        T::ZERO
+    }
+
+    #[inline(always)]
+    fn terms<T: Real>(&self, _: T, _: Class<T>, _: T) -> [T; 0] {
         []
     }
 
@@ -29,12 +34,12 @@ impl Rowwise<0> for NegativeLogLikelihood {
     fn slopes<T: Real>(&self, _: &Row<T, 0>) {}
 
     #[inline(always)]
-    fn at<T: Real>(&self, (): &(), _: Class<T>) -> (T, T) {
+    fn at<T: Real>(&self, (): &(), _: Class<T>, _: T) -> (T, T) {
         (T::ZERO, T::ZERO)
     }
 
     #[inline(always)]
-    fn at_label<T: Real>(&self, (): &(), class: Class<T>) -> (T, T) {
+    fn at_label<T: Real>(&self, (): &(), class: Class<T>, _: T) -> (T, T) {
         (-class.weight, T::ZERO)
     }
 }
