@@ -10,7 +10,7 @@ Trains on the 1,797 images that scikit-learn bundles and writes the predictions 
 import sys
 from pathlib import Path
 
-import lossrs.functional as F  # noqa: N812
+import lossrs.functional as F
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

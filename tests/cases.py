@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import lossrs
-import lossrs.functional as F  # noqa: N812
+import lossrs.functional as F
 import ml_dtypes
 import numpy as np
 from lossrs import _lossrs

@@ -11,7 +11,7 @@ import warnings
 from fractions import Fraction
 
 import lossrs
-import lossrs.functional as F  # noqa: N812
+import lossrs.functional as F
 import ml_dtypes
 import numpy as np
 

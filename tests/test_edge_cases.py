@@ -1,6 +1,6 @@
 """Infinities, NaN, nothing at all: the cases that mathematics or torch decide, and the few that differ from torch."""
 
-import lossrs.functional as F  # noqa: N812
+import lossrs.functional as F
 import numpy as np
 import pytest
 from cases import BFLOAT16, CASES, FLOATS, PLAIN, results, threads

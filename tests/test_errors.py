@@ -3,7 +3,7 @@
 import pickle
 
 import lossrs
-import lossrs.functional as F  # noqa: N812
+import lossrs.functional as F
 import numpy as np
 import pytest
 from cases import ALL_VERBS, CASES, INTEGERS, PLAIN, verb

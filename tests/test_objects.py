@@ -8,7 +8,7 @@ import pickle
 import re
 
 import lossrs
-import lossrs.functional as F  # noqa: N812
+import lossrs.functional as F
 import numpy as np
 import pytest
 from cases import ALL_VERBS, CASES, verb

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import lossrs
-import lossrs.functional as F  # noqa: N812
+import lossrs.functional as F
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

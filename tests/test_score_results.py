@@ -5,7 +5,7 @@ import math
 from fractions import Fraction
 
 import lossrs
-import lossrs.functional as F  # noqa: N812
+import lossrs.functional as F
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

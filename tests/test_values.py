@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import lossrs
-import lossrs.functional as F  # noqa: N812
+import lossrs.functional as F
 import numpy as np
 import pytest
 from cases import ARRAYS, BFLOAT16, CASES, FLOATS, PLAIN, exact_mean, ulps
