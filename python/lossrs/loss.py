@@ -145,7 +145,7 @@ def loss(function_name: str) -> Callable[[type[LossType]], type[LossType]]:
     return register
 
 
-def function(cls: type[Loss]) -> Callable[..., Any]:
+def function(cls: type[Loss]) -> Any:
     """Make the functional form of a loss: a function, with the other verbs as its attributes."""
     default = cls()._kernel
     defaults = {field.name: field.default for field in dataclasses.fields(cls) if field.name != "reduction"}
@@ -162,48 +162,27 @@ def function(cls: type[Loss]) -> Callable[..., Any]:
         parameters: dict[str, Any] = {name: value for name, value in defaults.items() if name not in _ARRAYS} | options
         return (_lossrs.Loss(cls.function_name, **parameters) if options else default, weight, pos_weight)
 
-    def value(
-        input: Any,
-        target: Any,
-        weight: Any = None,
-        *,
-        reduction: Any = "mean",
-        sample_weight: Any = None,
-        out: Any = None,
-        **options: Any,
-    ) -> Any:
-        if weight is None and not options:
-            return default_value(input, target, None, None, sample_weight, reduction, out)
-        kernel, weight, pos_weight = resolve(weight, options)
-        return kernel.value(input, target, weight, pos_weight, sample_weight, reduction, out)
+    def forward(name: str) -> Any:
+        """Make a verb that takes no gradient; without options it calls the kernel that is there."""
+        default_call = getattr(default, name)
 
-    def value_and_grad(
-        input: Any,
-        target: Any,
-        weight: Any = None,
-        *,
-        reduction: Any = "mean",
-        sample_weight: Any = None,
-        out: Any = None,
-        **options: Any,
-    ) -> Any:
-        if weight is None and not options:
-            return default_value_and_grad(input, target, None, None, sample_weight, reduction, out)
-        kernel, weight, pos_weight = resolve(weight, options)
-        return kernel.value_and_grad(input, target, weight, pos_weight, sample_weight, reduction, out)
+        def verb(
+            input: Any,
+            target: Any,
+            weight: Any = None,
+            *,
+            reduction: Any = "mean",
+            sample_weight: Any = None,
+            out: Any = None,
+            **options: Any,
+        ) -> Any:
+            if weight is None and not options:
+                return default_call(input, target, None, None, sample_weight, reduction, out)
+            kernel, weight, pos_weight = resolve(weight, options)
+            return getattr(kernel, name)(input, target, weight, pos_weight, sample_weight, reduction, out)
 
-    def grad_and_hess(
-        input: Any,
-        target: Any,
-        weight: Any = None,
-        *,
-        reduction: Any = "mean",
-        sample_weight: Any = None,
-        out: Any = None,
-        **options: Any,
-    ) -> Any:
-        kernel, weight, pos_weight = resolve(weight, options)
-        return kernel.grad_and_hess(input, target, weight, pos_weight, sample_weight, reduction, out)
+        verb.__name__ = name
+        return verb
 
     def backward(
         grad_output: Any,
@@ -219,9 +198,9 @@ def function(cls: type[Loss]) -> Callable[..., Any]:
         kernel, weight, pos_weight = resolve(weight, options)
         return kernel.backward(grad_output, input, target, weight, pos_weight, sample_weight, reduction, out)
 
-    default_value, default_value_and_grad = default.value, default.value_and_grad
     name = cls.function_name
-    verbs: list[Any] = [value, value_and_grad, grad_and_hess, backward]
+    value = forward("value")
+    verbs: list[Any] = [value, forward("value_and_grad"), forward("grad_and_hess"), backward]
     for verb in verbs:
         verb.__module__ = "lossrs.functional"
         verb.__signature__ = signature(verb, defaults)
