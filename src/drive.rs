@@ -3,6 +3,7 @@
 pub mod block;
 pub mod layout;
 pub mod pointwise;
+pub mod regions;
 pub mod rows;
 mod tile;
 

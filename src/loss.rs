@@ -85,3 +85,24 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     /// The same with respect to the label's score.
     fn at_label<T: Real>(&self, slopes: &Self::Slopes<T>, class: Class<T>, power: T) -> (T, T);
 }
+
+/// How a prediction p and a target g overlap: sums over the positions of a region. Or a loss's derivatives with respect to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overlap {
+    /// Σ p g
+    pub true_positives: f64,
+    /// Σ p (1 − g), or with [`Region::is_squared`] Σ (p − g)² where p > g.
+    pub false_positives: f64,
+    /// Σ (1 − p) g, or with [`Region::is_squared`] Σ (p − g)² where p < g.
+    pub false_negatives: f64,
+}
+
+/// A loss of a region: of how a predicted mask and a true one overlap. None of the sums is the difference of others, so that
+/// a near-perfect prediction keeps its small errors.
+pub trait Region: Send + Sync + 'static {
+    /// Whether errors are squared before they are added.
+    fn is_squared(&self) -> bool;
+
+    /// The loss, and its derivatives with respect to the sums.
+    fn at(&self, overlap: Overlap) -> (f64, Overlap);
+}

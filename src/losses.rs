@@ -7,6 +7,7 @@ mod huber;
 mod nll;
 mod smooth_l1;
 mod squared_error;
+mod tversky;
 
 use crate::drive::{pointwise, rows};
 
