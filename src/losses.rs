@@ -9,7 +9,10 @@ mod smooth_l1;
 mod squared_error;
 mod tversky;
 
+use crate::drive::regions::{Empty, Mode, Settings};
 use crate::drive::{pointwise, rows};
+use crate::loss::Region;
+use tversky::Tversky;
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -24,6 +27,13 @@ pub enum Loss {
         /// The label of samples that are left out.
         ignore_index: Option<i128>,
     },
+    /// Of the sums over a region.
+    Regions {
+        /// The formula.
+        loss: Box<dyn Region>,
+        /// What the data are.
+        settings: Settings,
+    },
 }
 
 impl Loss {
@@ -31,7 +41,7 @@ impl Loss {
     pub fn operands(&self) -> &'static [&'static str] {
         match self {
             Self::Pointwise(loss) => &loss.operands()[..loss.required()],
-            Self::Rowwise { .. } => &["input", "target"],
+            Self::Rowwise { .. } | Self::Regions { .. } => &["input", "target"],
         }
     }
 
@@ -39,7 +49,7 @@ impl Loss {
     pub fn inputs(&self) -> Vec<&'static str> {
         match self {
             Self::Pointwise(loss) => loss.differentiable().iter().map(|&operand| loss.operands()[operand]).collect(),
-            Self::Rowwise { .. } => vec!["input"],
+            Self::Rowwise { .. } | Self::Regions { .. } => vec!["input"],
         }
     }
 
@@ -47,7 +57,7 @@ impl Loss {
     pub fn asked(&self) -> usize {
         match self {
             Self::Pointwise(loss) => loss.asked(),
-            Self::Rowwise { .. } => 1,
+            Self::Rowwise { .. } | Self::Regions { .. } => 1,
         }
     }
 
@@ -55,6 +65,7 @@ impl Loss {
     pub fn has_hessian(&self) -> bool {
         match self {
             Self::Pointwise(_) | Self::Rowwise { .. } => true,
+            Self::Regions { .. } => false,
         }
     }
 }
@@ -117,6 +128,13 @@ registry! {
         ignore_index: Some(p.integer("ignore_index")?),
     },
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
+    "dice_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 0.5, 0.5, 0.5)? })?,
+    "jaccard_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 1.0, 1.0, 1.0)? })?,
+    "tversky_loss" => |p| regions(p, tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?)?,
+    "focal_tversky_loss" => |p| {
+        let index = tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?;
+        regions(p, Tversky { gamma: p.positive("gamma")?, ..index })?
+    },
 }
 
 fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {
@@ -141,6 +159,37 @@ fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
         )
     };
     Loss::Rowwise { labels, probabilities: Some(probabilities), ignore_index: Some(ignore_index) }
+}
+
+/// The complement of Tversky's index; `unit` is what its smoothing counts for.
+fn tversky(p: &Parameters<'_>, alpha: f64, beta: f64, unit: f64) -> Result<Tversky, Invalid> {
+    let (numerator, denominator) = (p.nonnegative("smooth_numerator")?, p.nonnegative("smooth_denominator")?);
+    if numerator > denominator {
+        return Err(Invalid::Value(format!(
+            "smooth_numerator must be at most smooth_denominator, lest a loss be negative; got {numerator} and {denominator}"
+        )));
+    }
+    Ok(Tversky {
+        alpha,
+        beta,
+        gamma: 1.0,
+        smooth_numerator: unit * numerator,
+        smooth_denominator: unit * denominator,
+        squared: false,
+    })
+}
+
+fn regions(p: &Parameters<'_>, loss: impl Region) -> Result<Loss, Invalid> {
+    let modes = [Mode::Binary, Mode::Multilabel, Mode::Multiclass];
+    let empties = [Empty::Smooth, Empty::Zero, Empty::Skip];
+    let settings = Settings {
+        mode: modes[p.choice("mode", &["binary", "multilabel", "multiclass"])?],
+        from_logits: p.flag("from_logits")?,
+        ignore_index: p.optional_integer("ignore_index")?,
+        per_image: p.flag("per_image")?,
+        empty: empties[p.choice("empty", &["smooth", "zero", "skip"])?],
+    };
+    Ok(Loss::Regions { loss: Box::new(loss), settings })
 }
 
 impl Parameters<'_> {
@@ -170,6 +219,14 @@ impl Parameters<'_> {
     fn integer(&self, name: &str) -> Result<i128, Invalid> {
         self.accepted(name, "an integer", |parameter| match parameter {
             Parameter::Integer(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    fn optional_integer(&self, name: &str) -> Result<Option<i128>, Invalid> {
+        self.accepted(name, "an integer or None", |parameter| match parameter {
+            Parameter::Integer(number) => Some(Some(*number)),
+            Parameter::Nothing => Some(None),
             _ => None,
         })
     }

@@ -51,6 +51,32 @@ pub enum Empty {
     Skip,
 }
 
+/// What targets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A mask of one class.
+    Binary,
+    /// A mask of each class, which may overlap.
+    Multilabel,
+    /// One class at each position.
+    Multiclass,
+}
+
+/// What a loss of regions says of its data.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What targets are.
+    pub mode: Mode,
+    /// Whether inputs are logits rather than probabilities.
+    pub from_logits: bool,
+    /// The target of positions that are left out.
+    pub ignore_index: Option<i128>,
+    /// Whether sums run over each image rather than over all of them.
+    pub per_image: bool,
+    /// What a class costs that the target has not.
+    pub empty: Empty,
+}
+
 /// A call: buffers and what to do with them.
 pub struct Call<'a> {
     /// The positions of one region after the other, in C order.

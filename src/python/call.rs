@@ -2,6 +2,7 @@
 //! arrays it takes, how their shapes must fit, and how its driver runs over them.
 
 mod pointwise;
+mod regions;
 mod rows;
 
 use std::cell::Cell;
@@ -168,6 +169,7 @@ impl Loss {
             losses::Loss::Rowwise { labels, probabilities, ignore_index } => {
                 run(&rows::Rows::new(&**labels, probabilities.as_deref(), *ignore_index, arguments)?)
             }
+            losses::Loss::Regions { loss, settings } => run(&regions::Regions::new(&**loss, *settings, arguments)?),
         })
     }
 
