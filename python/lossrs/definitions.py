@@ -309,8 +309,8 @@ _REGION_OPTIONS = """\
 mode : {'binary', 'multilabel', 'multiclass'}, default 'binary'
         What targets are: a mask; a mask of each class, which may overlap; or one class at each position.
     from_logits : bool, default True
-        Whether inputs are logits, of which the logistic function makes probabilities, or, of several classes that exclude
-        one another, the softmax over the classes. Else inputs are probabilities, in [0, 1].
+        Whether inputs are logits, of which the logistic function makes probabilities, or, with ``mode='multiclass'``, the
+        softmax over the classes. Else inputs are probabilities, in [0, 1].
     weight : array_like, optional
         The weight of each class in the mean over the classes, of shape (C,). A weight of 0 leaves out a class, such as
         the background.
@@ -320,11 +320,11 @@ mode : {'binary', 'multilabel', 'multiclass'}, default 'binary'
         Whether sums run over each image, so that there are as many losses as images; else they run over all images, and
         there is one loss, of shape ().
     empty : {'smooth', 'zero', 'skip'}, default 'smooth'
-        What a class costs that the target has not in an image (or, without `per_image`, in the batch). ``'smooth'``: what
-        the formula says, which with equal smoothing is 0 where nothing is predicted and near 1 where much is; MONAI and
-        nnU-Net do so. ``'zero'``: nothing, and it counts in the mean over the classes, as in
-        segmentation_models_pytorch. ``'skip'``: nothing, and it does not count in that mean; an image that has no class
-        at all has loss 0 and does not count in the mean over the images."""
+        What a class costs that is absent from the target of an image (or, without `per_image`, of the batch).
+        ``'smooth'``: what the formula says, which with equal smoothing is 0 where nothing is predicted and near 1 where
+        much is; MONAI and nnU-Net do so. ``'zero'``: nothing, and it counts in the mean over the classes, as in
+        segmentation_models_pytorch. ``'skip'``: nothing, and it does not count in that mean; an image from which all
+        classes are absent has loss 0 and does not count in the mean over the images."""
 
 _SMOOTHING = """\
 smooth_numerator : float, default 1e-5
@@ -377,8 +377,8 @@ class DiceLoss(RegionLoss, index="coefficient"):
     """The complement of Dice's coefficient: one minus twice the overlap over the sum of the sizes.
 
     It is ``1 - (2 * TP + n) / (2 * TP + FP + FN + d)``, where n and d are `smooth_numerator` and `smooth_denominator`,
-    and its gradient with respect to p is ``(1 - loss - 2 * g) / (2 * TP + FP + FN + d)``. It is Tversky's loss with alpha
-    and beta of one half, and smoothing of one half of this one's.
+    and its gradient with respect to p is ``(1 - loss - 2 * g) / (2 * TP + FP + FN + d)``. It is Tversky's loss with
+    alpha and beta of one half, and half of this smoothing.
 
     <sums and gradient>
 

@@ -962,17 +962,19 @@ impl<T: Real, P: Source<T>> Source<T> for Kept<'_, T, P> {
 
 /// What a position adds to the sums: of the probability p, its complement q and the target g.
 ///
-/// For g = 0 and 1 each is exact but for the error of p or q; so is p − g = p (1 − g) − q g.
+/// For g = 0 and 1 each is exact but for the error of p or q; so is p − g = p (1 − g) − q g. Where g is 0, only false positives
+/// are more than 0, even of a NaN, so that the other sums tell whether the target is empty.
 #[inline(always)]
 fn terms<T: Real, const SQUARED: bool>(p: T, q: T, g: T) -> [T; SUMS] {
-    let (positive, negative) = (p * (T::ONE - g), q * g);
-    if SQUARED {
-        let (over, under) =
-            ((positive - negative).clamp(T::ZERO, T::ONE), (negative - positive).clamp(T::ZERO, T::ONE));
-        [p * g, over * over, under * under]
+    let (hit, over, under) = (p * g, p * (T::ONE - g), q * g);
+    let (over, under) = if SQUARED {
+        let (over, under) = ((over - under).clamp(T::ZERO, T::ONE), (under - over).clamp(T::ZERO, T::ONE));
+        (over * over, under * under)
     } else {
-        [p * g, positive, negative]
-    }
+        (over, under)
+    };
+    let within = |term: T| if g == T::ZERO { T::ZERO } else { term };
+    [within(hit), over, within(under)]
 }
 
 /// The derivative of a loss with respect to the probability of a position.
