@@ -172,7 +172,7 @@ impl Faults {
 struct Division {
     /// The positions of a region.
     positions: usize,
-    /// The positions of a block, or of a tile: a multiple of the lanes.
+    /// The positions of a block, or of a tile: a multiple of the grain.
     block: usize,
     /// The positions of a chunk: a multiple of the blocks.
     chunk: usize,
@@ -184,7 +184,7 @@ struct Division {
 
 impl Division {
     fn new(positions: usize, classes: usize, tiled: bool) -> Self {
-        let block = if tiled { (ELEMENTS_PER_TILE / classes / GRAIN * GRAIN).clamp(LANES, BLOCK) } else { BLOCK };
+        let block = if tiled { (ELEMENTS_PER_TILE / classes / GRAIN * GRAIN).clamp(GRAIN, BLOCK) } else { BLOCK };
         let chunk = (ELEMENTS_PER_TASK / classes / block).max(1) * block;
         let chunks = positions.div_ceil(chunk).max(1);
         let elements = positions.min(chunk).max(1) * classes;
@@ -271,21 +271,25 @@ struct Visit<'a, T> {
 struct State<T> {
     scores: Block<T>,
     targets: Block<T>,
-    results: Block<T>,
+    /// Probabilities and their complements.
+    p: Block<T>,
+    q: Block<T>,
     sums: Vec<[f64; SUMS]>,
     slopes: Vec<Slopes<T>>,
     tile: Tile<T>,
 }
 
-/// Room for the positions of a tile, class by class.
+/// Room for a tile: the positions of each class in turn; and what is known of each position.
 struct Tile<T> {
     scores: Vec<T>,
-    targets: Vec<T>,
     probabilities: Vec<T>,
-    /// Of each position, the largest score; what the powers add up to; the same without one largest; and a number.
+    targets: Vec<T>,
     largest: Block<T>,
+    /// What the powers of the classes add up to, or another number.
     total: Block<T>,
+    /// The complement of the largest score's probability.
     others: Block<T>,
+    /// The slope of the largest score.
     reference: Block<T>,
 }
 
@@ -348,18 +352,19 @@ impl<'a, T: Number> Visit<'a, T> {
     fn state(&self) -> State<T> {
         let classes = self.call.classes;
         let tiled = self.call.activation == Activation::Softmax;
-        let block = self.division.block.min(self.division.positions.next_multiple_of(LANES));
+        let block = self.division.block.min(self.division.positions.next_multiple_of(GRAIN));
         let room = |wanted: bool| vec![T::ZERO; if wanted { classes * block } else { 0 }];
         State {
             scores: Block::new(),
             targets: Block::new(),
-            results: Block::new(),
+            p: Block::new(),
+            q: Block::new(),
             sums: vec![[0.0; SUMS]; classes],
             slopes: vec![Slopes { inside: T::ZERO, positive: T::ZERO, negative: T::ZERO }; classes],
             tile: Tile {
                 scores: room(tiled),
-                targets: room(tiled && !self.has_labels()),
                 probabilities: room(tiled),
+                targets: room(tiled && !self.has_labels()),
                 largest: Block::new(),
                 total: Block::new(),
                 others: Block::new(),
@@ -544,7 +549,7 @@ impl<'a, T: Number> Visit<'a, T> {
 }
 
 impl<T: Number> Visit<'_, T> {
-    /// Elements of a class, as they lie where that can be, else converted; padded to a multiple of the lanes.
+    /// Elements of a class, as they lie where that can be, else converted; padded to a multiple of the grain.
     ///
     /// # Safety
     /// As [`Call::run`].
@@ -556,11 +561,11 @@ impl<T: Number> Visit<'_, T> {
         padding: T,
         room: &'a mut Block<T>,
     ) -> &'a [T] {
-        let padded = len.next_multiple_of(LANES);
+        let padded = len.next_multiple_of(GRAIN);
         // SAFETY: the caller's; all of the slice is written.
         unsafe {
             if padded == len {
-                return &self.call.layout.fetch(self.isa, operand, start, len, room)[..len];
+                return self.call.layout.fetch(self.isa, operand, start, len, room);
             }
             room.filled(padded, |room| {
                 self.call.layout.read(self.isa, operand, start, &mut room[..len]);
@@ -569,27 +574,30 @@ impl<T: Number> Visit<'_, T> {
         }
     }
 
-    /// The scores and targets of a class of a block, followed by ones that add nothing.
+    /// The probabilities of a class of a block, their complements and the targets, followed by ones that add nothing; and the
+    /// scores.
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn block<'a>(
-        &self,
-        class: usize,
-        start: usize,
-        len: usize,
-        scores: &'a mut Block<T>,
-        targets: &'a mut Block<T>,
-    ) -> (&'a [T], &'a [T]) {
-        let nothing = if self.call.activation == Activation::Sigmoid { -T::INFINITY } else { T::ZERO };
-        let (target, none) =
-            if self.has_labels() { (&self.targets[0], -T::ONE) } else { (&self.targets[class], T::ZERO) };
-        // SAFETY: the caller's.
+    unsafe fn block<'a>(&self, class: usize, start: usize, len: usize, rooms: Rooms<'a, T>) -> Parts<'a, T> {
+        let Rooms { scores, targets, p, q } = rooms;
+        let is_logistic = self.call.activation == Activation::Sigmoid;
+        let nothing = if is_logistic { -T::INFINITY } else { T::ZERO };
+        let (target, none) = if self.has_labels() { (0, self.ignored) } else { (class, T::ZERO) };
+        // SAFETY: the caller's; the kernels write all of the slices.
         unsafe {
-            (
-                self.fetch(&self.inputs[class], start, len, nothing, scores),
-                self.fetch(target, start, len, none, targets),
-            )
+            let scores = self.fetch(&self.inputs[class], start, len, nothing, scores);
+            let targets = self.fetch(&self.targets[target], start, len, none, targets);
+            let q = q.written(scores.len());
+            let p = if is_logistic {
+                let p = p.written(scores.len());
+                self.isa.run(Logistic { scores, p, q });
+                p
+            } else {
+                self.isa.run(Complement { p: scores, q });
+                scores
+            };
+            Parts { scores, targets, p, q }
         }
     }
 
@@ -598,37 +606,46 @@ impl<T: Number> Visit<'_, T> {
     /// # Safety
     /// As [`Call::run`].
     unsafe fn sum_block(&self, state: &mut State<T>, faults: &mut Faults, start: usize, len: usize) {
-        let ignored = self.ignored;
-        let State { scores, targets, sums, .. } = state;
+        let State { scores, targets, p, q, sums, .. } = state;
         for (class, sums) in sums.iter_mut().enumerate() {
+            let rooms = Rooms { scores, targets, p, q };
             // SAFETY: the caller's.
-            let (scores, targets) = unsafe { self.block(class, start, len, scores, targets) };
-            if self.has_labels() {
-                if class == 0 {
-                    // SAFETY: the caller's.
-                    unsafe { self.check_labels(targets, start, len, faults) };
-                }
-            } else {
-                self.check(1, class, targets, targets, (start, len), faults);
+            let Parts { scores, targets, p, q } = unsafe { self.block(class, start, len, rooms) };
+            if !self.has_labels() {
+                self.check(1, class, targets, targets, start, faults);
+            } else if class == 0 {
+                // SAFETY: the caller's.
+                unsafe { self.check_labels(targets, start, len, faults) };
             }
             if self.call.activation == Activation::Identity {
-                self.check(0, class, scores, targets, (start, len), faults);
+                self.check(0, class, scores, targets, start, faults);
             }
-            let number = T::of(class as f64);
-            let terms = match (self.call.activation, self.has_labels()) {
-                (Activation::Sigmoid, _) => self.terms::<_, false>(Sigmoid(scores), targets, number, ignored),
-                (_, true) => self.terms::<_, true>(Probability(scores), targets, number, ignored),
-                (_, false) => self.terms::<_, false>(Probability(scores), targets, number, ignored),
-            };
-            add(sums, terms);
+            self.add(sums, p, q, targets, class, self.ignored);
         }
     }
 
-    fn terms<P: Source<T>, const LABELS: bool>(&self, source: P, targets: &[T], class: T, ignored: T) -> [T; SUMS] {
-        if self.squared {
-            self.isa.run(Sums::<_, _, LABELS, true> { source, targets, class, ignored })
-        } else {
-            self.isa.run(Sums::<_, _, LABELS, false> { source, targets, class, ignored })
+    /// Adds a class of a block or tile to its sums.
+    fn add(&self, sums: &mut [f64; SUMS], p: &[T], q: &[T], targets: &[T], class: usize, ignored: T) {
+        let class = T::of(class as f64);
+        let terms = match (self.has_labels(), self.squared) {
+            (false, false) => self.isa.run(Sums::<_, false, false> { p, q, targets, class, ignored }),
+            (false, true) => self.isa.run(Sums::<_, false, true> { p, q, targets, class, ignored }),
+            (true, false) => self.isa.run(Sums::<_, true, false> { p, q, targets, class, ignored }),
+            (true, true) => self.isa.run(Sums::<_, true, true> { p, q, targets, class, ignored }),
+        };
+        for (sum, term) in sums.iter_mut().zip(terms) {
+            *sum += term.to_f64();
+        }
+    }
+
+    /// Writes the slopes of a class of a block or tile.
+    fn write_slopes(&self, slopes: Slopes<T>, p: &[T], q: &[T], targets: &[T], class: usize, results: &mut [T]) {
+        let class = T::of(class as f64);
+        match (self.has_labels(), self.squared) {
+            (false, false) => self.isa.run(Derive::<_, false, false> { slopes, class, p, q, targets, results }),
+            (false, true) => self.isa.run(Derive::<_, false, true> { slopes, class, p, q, targets, results }),
+            (true, false) => self.isa.run(Derive::<_, true, false> { slopes, class, p, q, targets, results }),
+            (true, true) => self.isa.run(Derive::<_, true, true> { slopes, class, p, q, targets, results }),
         }
     }
 
@@ -637,46 +654,26 @@ impl<T: Number> Visit<'_, T> {
     /// # Safety
     /// As [`Call::run`].
     unsafe fn derive_block(&self, state: &mut State<T>, start: usize, len: usize) {
-        let State { scores, targets, results, slopes, .. } = state;
+        let State { scores, targets, p, q, slopes, tile, .. } = state;
         for (class, &slopes) in slopes.iter().enumerate() {
-            // SAFETY: the caller's; the kernel writes all of the slice.
+            // SAFETY: the caller's; all of `results` is written.
             unsafe {
-                let padded = len.next_multiple_of(LANES);
+                let results = tile.reference.written(len.next_multiple_of(GRAIN));
                 if slopes.are_zero() {
-                    results.filled(padded, |results| results.fill(T::ZERO));
+                    results.fill(T::ZERO);
                 } else {
-                    let (scores, targets) = self.block(class, start, len, scores, targets);
-                    let (number, results) = (T::of(class as f64), results.written(padded));
-                    match (self.call.activation, self.has_labels()) {
-                        (Activation::Sigmoid, _) => {
-                            self.write_slopes::<_, true, false>(Sigmoid(scores), targets, number, slopes, results);
-                        }
-                        (_, true) => {
-                            self.write_slopes::<_, false, true>(Probability(scores), targets, number, slopes, results);
-                        }
-                        (_, false) => {
-                            self.write_slopes::<_, false, false>(Probability(scores), targets, number, slopes, results);
-                        }
+                    let rooms = Rooms { scores, targets, p, q };
+                    let Parts { p, q, targets, .. } = self.block(class, start, len, rooms);
+                    self.write_slopes(slopes, p, q, targets, class, results);
+                    let ignored = self.ignored;
+                    if self.call.activation == Activation::Sigmoid {
+                        self.isa.run(Finish::<_, true> { ignored, p, q, targets, results });
+                    } else if self.call.ignore_index.is_some() {
+                        self.isa.run(Finish::<_, false> { ignored, p, q, targets, results });
                     }
                 }
-                self.put(class, start, &results.written(padded)[..len]);
+                self.put(class, start, &results[..len]);
             }
-        }
-    }
-
-    fn write_slopes<P: Source<T>, const LOGISTIC: bool, const LABELS: bool>(
-        &self,
-        source: P,
-        targets: &[T],
-        class: T,
-        slopes: Slopes<T>,
-        results: &mut [T],
-    ) {
-        let ignored = self.ignored;
-        if self.squared {
-            self.isa.run(Derive::<_, _, LOGISTIC, LABELS, true> { source, targets, class, ignored, slopes, results });
-        } else {
-            self.isa.run(Derive::<_, _, LOGISTIC, LABELS, false> { source, targets, class, ignored, slopes, results });
         }
     }
 
@@ -690,20 +687,12 @@ impl<T: Number> Visit<'_, T> {
     }
 
     /// Notes the first of a class's values that is outside [0, 1], of those that are not left out.
-    fn check(
-        &self,
-        operand: usize,
-        class: usize,
-        values: &[T],
-        targets: &[T],
-        (start, len): (usize, usize),
-        faults: &mut Faults,
-    ) {
+    fn check(&self, operand: usize, class: usize, values: &[T], targets: &[T], start: usize, faults: &mut Faults) {
         let (ignored, most) = (self.ignored, T::ONE);
         if self.isa.run(Stray { values, targets, ignored, most }) {
-            let outside = |&i: &usize| is_stray(values[i], targets[i], ignored, most);
-            let first = (0..len).find(outside).map(|i| ((start + i) * self.call.classes + class, operand));
-            faults.note_domain(first);
+            let stray = |(&value, &target): (&T, &T)| is_stray(value, target, ignored, most);
+            let first = values.iter().zip(targets).position(stray);
+            faults.note_domain(first.map(|i| ((start + i) * self.call.classes + class, operand)));
         }
     }
 
@@ -714,7 +703,7 @@ impl<T: Number> Visit<'_, T> {
     unsafe fn check_labels(&self, labels: &[T], start: usize, len: usize, faults: &mut Faults) {
         let operand = &self.targets[0];
         let (ignored, most) = (self.ignored, T::of((self.call.classes - 1) as f64));
-        let labels = &labels[..len];
+        // Floats may be rounded here.
         if operand.run.dtype.is_float() || self.isa.run(Stray { values: labels, targets: labels, ignored, most }) {
             let fault = (start..start + len).find_map(|position| {
                 // SAFETY: the caller's.
@@ -728,53 +717,67 @@ impl<T: Number> Visit<'_, T> {
         }
     }
 
-    /// Reads a tile and turns its scores into probabilities; in `targets` is left the label of each position, or 0 where
-    /// targets are probabilities, and −1 of positions that are left out.
+    /// Reads a tile and makes probabilities of its scores. In `targets` are left the labels, or 0 where targets are
+    /// probabilities, and −1 of positions that are left out. Returns the positions, those of the padding among them.
     ///
     /// # Safety
     /// As [`Call::run`].
     unsafe fn read_tile(&self, state: &mut State<T>, start: usize, len: usize, faults: Option<&mut Faults>) -> usize {
-        let positions = len.next_multiple_of(LANES);
+        let (layout, classes) = (self.call.layout, self.call.classes);
+        let positions = len.next_multiple_of(GRAIN);
         let State { targets: labels, tile, .. } = state;
         // SAFETY: the caller's; all of each slice is written.
         unsafe {
             for (operand, scores) in self.inputs.iter().zip(tile.scores.chunks_exact_mut(positions)) {
-                self.call.layout.read(self.isa, operand, start, &mut scores[..len]);
+                layout.read(self.isa, operand, start, &mut scores[..len]);
                 scores[len..].fill(T::ZERO);
             }
-            let labels = if self.has_labels() {
-                let labels = labels.filled(positions, |labels| {
-                    self.call.layout.read(self.isa, &self.targets[0], start, &mut labels[..len]);
-                });
+            let labels = labels.filled(positions, |labels| labels.fill(T::ZERO));
+            if self.has_labels() {
+                layout.read(self.isa, &self.targets[0], start, &mut labels[..len]);
+                labels[len..].fill(self.ignored);
                 if let Some(faults) = faults {
                     self.check_labels(labels, start, len, faults);
                 }
-                self.isa.run(LeaveOut { labels, ignored: self.ignored });
-                labels
+                self.isa.run(LeaveOut { ignored: self.ignored, labels });
             } else {
                 for (operand, targets) in self.targets.iter().zip(tile.targets.chunks_exact_mut(positions)) {
-                    self.call.layout.read(self.isa, operand, start, &mut targets[..len]);
+                    layout.read(self.isa, operand, start, &mut targets[..len]);
                     targets[len..].fill(T::ZERO);
                 }
                 if let Some(faults) = faults {
-                    for (class, targets) in tile.targets.chunks_exact(positions).take(self.call.classes).enumerate() {
-                        self.check(1, class, targets, targets, (start, len), faults);
+                    for (class, targets) in tile.targets.chunks_exact(positions).take(classes).enumerate() {
+                        self.check(1, class, targets, targets, start, faults);
                     }
                 }
-                labels.filled(positions, |labels| labels.fill(T::ZERO))
-            };
+            }
             labels[len..].fill(-T::ONE);
-            let elements = positions * self.call.classes;
-            self.isa.run(Normalise {
-                positions,
-                scores: &tile.scores[..elements],
-                probabilities: &mut tile.probabilities[..elements],
-                largest: tile.largest.written(positions),
-                total: tile.total.written(positions),
-                others: tile.others.written(positions),
-            });
         }
+        self.normalise(tile, positions);
         positions
+    }
+
+    /// Makes probabilities of a tile's scores.
+    fn normalise(&self, tile: &mut Tile<T>, positions: usize) {
+        // SAFETY: all of each slice is filled.
+        let (largest, total, others) = unsafe {
+            (
+                tile.largest.filled(positions, |largest| largest.fill(-T::INFINITY)),
+                tile.total.filled(positions, |total| total.fill(T::ZERO)),
+                tile.others.filled(positions, |others| others.fill(T::ZERO)),
+            )
+        };
+        let scores = tile.scores.chunks_exact(positions).take(self.call.classes);
+        for scores in scores.clone() {
+            self.isa.run(Raise { scores, largest });
+        }
+        for (scores, powers) in scores.zip(tile.probabilities.chunks_exact_mut(positions)) {
+            self.isa.run(Exponentials { scores, largest, powers, below: total, ties: others });
+        }
+        self.isa.run(Invert { largest, total, others });
+        for powers in tile.probabilities.chunks_exact_mut(positions).take(self.call.classes) {
+            self.isa.run(Divide { total, powers });
+        }
     }
 
     /// Adds a tile to the sums.
@@ -783,76 +786,85 @@ impl<T: Number> Visit<'_, T> {
     /// As [`Call::run`].
     unsafe fn sum_tile(&self, state: &mut State<T>, faults: &mut Faults, start: usize, len: usize) {
         // SAFETY: the caller's; `read_tile` writes what is read here.
-        let positions = unsafe { self.read_tile(state, start, len, Some(faults)) };
-        let State { targets: labels, tile, sums, .. } = state;
-        // SAFETY: as above.
-        let (largest, others) = unsafe { (&*tile.largest.written(positions), &*tile.others.written(positions)) };
-        // SAFETY: as above.
-        let labels = unsafe { &*labels.written(positions) };
-        for (class, sums) in sums.iter_mut().enumerate() {
-            let elements = class * positions..(class + 1) * positions;
-            let source = Softmax {
-                scores: &tile.scores[elements.clone()],
-                probabilities: &tile.probabilities[elements.clone()],
-                largest,
-                others,
-            };
-            let terms = if self.has_labels() {
-                self.terms::<_, true>(source, labels, T::of(class as f64), -T::ONE)
-            } else {
-                // Positions that are not there have probabilities.
-                self.terms::<_, false>(Kept { source, labels }, &tile.targets[elements], T::ZERO, T::NAN)
-            };
-            add(sums, terms);
+        unsafe {
+            let positions = self.read_tile(state, start, len, Some(faults));
+            let State { targets: labels, tile, sums, q, .. } = state;
+            let (largest, others) = (&*tile.largest.written(positions), &*tile.others.written(positions));
+            let (labels, q) = (&*labels.written(positions), q.written(positions));
+            let all = tile.scores.chunks_exact(positions).zip(tile.probabilities.chunks_exact_mut(positions));
+            for (class, (sums, (scores, p))) in sums.iter_mut().zip(all).enumerate() {
+                p[len..].fill(T::ZERO);
+                self.isa.run(ComplementOfSoftmax { scores, p, largest, others, q });
+                let targets = if self.has_labels() { labels } else { &tile.targets[class * positions..][..positions] };
+                let ignored = if self.has_labels() { -T::ONE } else { T::NAN };
+                self.add(sums, p, q, targets, class, ignored);
+            }
         }
     }
 
     /// Writes a tile's gradient.
     ///
+    /// With u_c for the loss's derivative with respect to p_c, that with respect to a logit is p_c (u_c − Σ p u). The u are
+    /// taken relative to that of the largest score, whose p may be near 1: then the difference does not cancel.
+    ///
     /// # Safety
     /// As [`Call::run`].
     unsafe fn derive_tile(&self, state: &mut State<T>, start: usize, len: usize) {
-        let positions = len.next_multiple_of(LANES);
-        let elements = positions * self.call.classes;
-        if state.slopes.iter().all(|slopes| slopes.are_zero()) {
-            state.tile.probabilities[..elements].fill(T::ZERO);
-        } else {
-            // SAFETY: the caller's; `read_tile` writes what is read here, and the kernel the rest.
-            unsafe {
-                self.read_tile(state, start, len, None);
-                let State { targets: labels, tile, slopes, .. } = &mut *state;
-                let labels = &*labels.written(positions);
-                let kernel = DeriveSoftmax::<_, false, false> {
-                    positions,
-                    labels,
-                    slopes,
-                    scores: &tile.scores[..elements],
-                    targets: if self.has_labels() { &[] } else { &tile.targets[..elements] },
-                    largest: tile.largest.written(positions),
-                    others: tile.others.written(positions),
-                    reference: tile.reference.written(positions),
-                    mean: tile.total.written(positions),
-                    probabilities: &mut tile.probabilities[..elements],
-                };
-                match (self.has_labels(), self.squared) {
-                    (false, false) => self.isa.run(kernel),
-                    (false, true) => self.isa.run(kernel.with::<false, true>()),
-                    (true, false) => self.isa.run(kernel.with::<true, false>()),
-                    (true, true) => self.isa.run(kernel.with::<true, true>()),
+        // SAFETY: the caller's; `read_tile` writes what is read here.
+        unsafe {
+            let positions = if state.slopes.iter().all(|slopes| slopes.are_zero()) {
+                let positions = len.next_multiple_of(GRAIN);
+                state.tile.scores[..positions * self.call.classes].fill(T::ZERO);
+                positions
+            } else {
+                let positions = self.read_tile(state, start, len, None);
+                let State { targets: labels, tile, slopes, q, p: results, .. } = state;
+                let (largest, others) = (&*tile.largest.written(positions), &*tile.others.written(positions));
+                let (labels, q) = (&*labels.written(positions), q.written(positions));
+                let (mean, reference) = (tile.total.written(positions), tile.reference.written(positions));
+                let results = results.written(positions);
+                reference.fill(T::ZERO);
+                for (class, &slopes) in slopes.iter().enumerate() {
+                    let elements = class * positions..(class + 1) * positions;
+                    let (scores, p) = (&mut tile.scores[elements.clone()], &tile.probabilities[elements.clone()]);
+                    self.isa.run(ComplementOfSoftmax { scores, p, largest, others, q });
+                    let targets = if self.has_labels() { labels } else { &tile.targets[elements] };
+                    self.write_slopes(slopes, p, q, targets, class, results);
+                    self.isa.run(Refer { scores, largest, slopes: results, reference });
+                    scores.copy_from_slice(results);
                 }
+                mean.fill(T::ZERO);
+                let elements = positions * self.call.classes;
+                let (all, p) = (&mut tile.scores[..elements], &tile.probabilities[..elements]);
+                for (slopes, p) in all.chunks_exact(positions).zip(p.chunks_exact(positions)) {
+                    self.isa.run(Average { slopes, p, reference, mean });
+                }
+                for (slopes, p) in all.chunks_exact_mut(positions).zip(p.chunks_exact(positions)) {
+                    self.isa.run(Centre { p, reference, mean, labels, slopes });
+                }
+                positions
+            };
+            for (class, slopes) in state.tile.scores.chunks_exact(positions).take(self.call.classes).enumerate() {
+                self.put(class, start, &slopes[..len]);
             }
-        }
-        for class in 0..self.call.classes {
-            // SAFETY: the caller's.
-            unsafe { self.put(class, start, &state.tile.probabilities[class * positions..][..len]) };
         }
     }
 }
 
-fn add<T: Real>(sums: &mut [f64; SUMS], terms: [T; SUMS]) {
-    for (sum, term) in sums.iter_mut().zip(terms) {
-        *sum += term.to_f64();
-    }
+/// Where a block's parts are converted to.
+struct Rooms<'a, T> {
+    scores: &'a mut Block<T>,
+    targets: &'a mut Block<T>,
+    p: &'a mut Block<T>,
+    q: &'a mut Block<T>,
+}
+
+/// A class of a block.
+struct Parts<'a, T> {
+    scores: &'a [T],
+    targets: &'a [T],
+    p: &'a [T],
+    q: &'a [T],
 }
 
 impl<T: Real> Slopes<T> {
@@ -861,102 +873,203 @@ impl<T: Real> Slopes<T> {
     }
 }
 
-/// Probabilities p and their complements q = 1 − p, some lanes at a time.
-trait Source<T>: Copy {
-    fn lanes(self, index: usize) -> ([T; LANES], [T; LANES]);
-}
-
-/// Some lanes of values.
-#[inline(always)]
-fn lanes<T>(values: &[T], index: usize) -> &[T; LANES] {
-    &values.as_chunks().0[index]
-}
-
-/// Some lanes of values, to be written.
-#[inline(always)]
-fn lanes_mut<T>(values: &mut [T], index: usize) -> &mut [T; LANES] {
-    &mut values.as_chunks_mut().0[index]
-}
-
-/// Probabilities as they are given.
-#[derive(Clone, Copy)]
-struct Probability<'a, T>(&'a [T]);
-
-impl<T: Real> Source<T> for Probability<'_, T> {
-    #[inline(always)]
-    fn lanes(self, index: usize) -> ([T; LANES], [T; LANES]) {
-        let p = *lanes(self.0, index);
-        let mut q = [T::ZERO; LANES];
-        for lane in 0..LANES {
-            q[lane] = T::ONE - p[lane];
+/// A kernel that is a loop over slices of one length, a multiple of the grain, which the compiler sees, so that the loop has
+/// no remainder. As arguments of a function, results are known to be apart from operands, so that it needs no second version.
+macro_rules! kernel {
+    (
+        $(#[$documentation:meta])*
+        $name:ident $(<$(const $flag:ident),+>)? { $($number:ident: $type:ty),* }
+        ($($operand:ident),*) -> ($first:ident $(, $result:ident)*)
+        |$i:ident| $body:block
+    ) => {
+        $(#[$documentation])*
+        struct $name<'a, T $($(, const $flag: bool)+)?> {
+            $($number: $type,)*
+            $($operand: &'a [T],)*
+            $first: &'a mut [T],
+            $($result: &'a mut [T],)*
         }
-        (p, q)
+
+        impl<T: Real $($(, const $flag: bool)+)?> Kernel for $name<'_, T $($(, $flag)+)?> {
+            type Output = ();
+
+            #[inline(always)]
+            fn run(self) {
+                #[inline(always)]
+                fn fill<T: Real $($(, const $flag: bool)+)?>(
+                    $($number: $type,)*
+                    $($operand: &[T],)*
+                    $first: &mut [T],
+                    $($result: &mut [T],)*
+                ) {
+                    let len = $first.len() / GRAIN * GRAIN;
+                    $(let $operand = &$operand[..len];)*
+                    let $first = &mut $first[..len];
+                    $(let $result = &mut $result[..len];)*
+                    for $i in 0..len $body
+                }
+                fill::<T $($(, $flag)+)?>(
+                    $(self.$number,)* $(self.$operand,)* self.$first, $(self.$result,)*
+                );
+            }
+        }
+    };
+}
+
+kernel! {
+    /// Probabilities of logits, each by itself, and their complements.
+    Logistic {} (scores) -> (p, q) |i| {
+        let x = scores[i];
+        let small = (-x.abs()).exp_nonpositive();
+        let larger = T::ONE / (T::ONE + small);
+        let smaller = small * larger;
+        p[i] = if x > T::ZERO { larger } else { smaller };
+        q[i] = if x > T::ZERO { smaller } else { larger };
     }
 }
 
-/// Probabilities of logits, each by itself.
-#[derive(Clone, Copy)]
-struct Sigmoid<'a, T>(&'a [T]);
-
-impl<T: Real> Source<T> for Sigmoid<'_, T> {
-    #[inline(always)]
-    fn lanes(self, index: usize) -> ([T; LANES], [T; LANES]) {
-        let scores = lanes(self.0, index);
-        let (mut p, mut q) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-        for lane in 0..LANES {
-            let x = scores[lane];
-            let small = (-x.abs()).exp_nonpositive();
-            let larger = T::ONE / (T::ONE + small);
-            let smaller = small * larger;
-            p[lane] = if x > T::ZERO { larger } else { smaller };
-            q[lane] = if x > T::ZERO { smaller } else { larger };
-        }
-        (p, q)
+kernel! {
+    Complement {} (p) -> (q) |i| {
+        q[i] = T::ONE - p[i];
     }
 }
 
-/// Probabilities of a class, of logits of all classes.
-#[derive(Clone, Copy)]
-struct Softmax<'a, T> {
-    scores: &'a [T],
-    probabilities: &'a [T],
-    largest: &'a [T],
-    /// The complement of the largest score's probability.
-    others: &'a [T],
+kernel! {
+    /// Makes scores the largest, where they are.
+    Raise {} (scores) -> (largest) |i| {
+        largest[i] = scores[i].max(largest[i]);
+    }
 }
 
-impl<T: Real> Source<T> for Softmax<'_, T> {
+kernel! {
+    /// Powers of a class's scores, relative to the largest; adds up those that are below it, and counts the others.
+    Exponentials {} (scores, largest) -> (powers, below, ties) |i| {
+        let is_largest = scores[i] == largest[i];
+        // −∞ is at no distance to itself.
+        let relative = if largest[i] > -T::INFINITY { largest[i] } else { T::ZERO };
+        let power = (scores[i] - relative).exp_nonpositive();
+        powers[i] = power;
+        below[i] = below[i] + if is_largest { T::ZERO } else { power };
+        ties[i] = ties[i] + T::one_if(is_largest);
+    }
+}
+
+kernel! {
+    /// From what is below the largest and how many are, one over the sum of the powers, and the complement of a largest one's
+    /// probability.
+    Invert {} (largest) -> (total, others) |i| {
+        // Among infinite logits, or none but −∞, there are no probabilities.
+        let unit = if largest[i].abs() < T::INFINITY { T::ONE } else { T::NAN };
+        let (below, ties) = (total[i], others[i]);
+        total[i] = unit / (below + ties);
+        others[i] = (below + (ties - T::ONE)) * total[i];
+    }
+}
+
+kernel! {
+    Divide {} (total) -> (powers) |i| {
+        powers[i] = powers[i] * total[i];
+    }
+}
+
+kernel! {
     /// 1 − p is accurate where p is at most ½, as it is below the largest score.
-    #[inline(always)]
-    fn lanes(self, index: usize) -> ([T; LANES], [T; LANES]) {
-        let (scores, largest, others) =
-            (lanes(self.scores, index), lanes(self.largest, index), lanes(self.others, index));
-        let p = *lanes(self.probabilities, index);
-        let mut q = [T::ZERO; LANES];
-        for lane in 0..LANES {
-            q[lane] = if scores[lane] == largest[lane] { others[lane] } else { T::ONE - p[lane] };
-        }
-        (p, q)
+    ComplementOfSoftmax {} (scores, p, largest, others) -> (q) |i| {
+        let (complement, rest) = (T::ONE - p[i], others[i]);
+        q[i] = if scores[i] == largest[i] { rest } else { complement };
     }
 }
 
-/// Probabilities, but none of positions that are left out.
-#[derive(Clone, Copy)]
-struct Kept<'a, T, P> {
-    source: P,
-    labels: &'a [T],
+kernel! {
+    /// Makes −1 of the labels of positions that are left out.
+    LeaveOut { ignored: T } () -> (labels) |i| {
+        labels[i] = if labels[i] == ignored { -T::ONE } else { labels[i] };
+    }
 }
 
-impl<T: Real, P: Source<T>> Source<T> for Kept<'_, T, P> {
+kernel! {
+    /// The derivatives of a loss with respect to the probabilities of a class.
+    Derive<const LABELS, const SQUARED> { slopes: Slopes<T>, class: T } (p, q, targets) -> (results) |i| {
+        let g = if LABELS { T::one_if(targets[i] == class) } else { targets[i] };
+        let outside = T::ONE - g;
+        results[i] = if SQUARED {
+            let error = p[i] * outside - q[i] * g;
+            let share = if error > T::ZERO { slopes.positive } else { slopes.negative };
+            g * slopes.inside + error * share
+        } else {
+            g * slopes.inside + outside * slopes.positive
+        };
+    }
+}
+
+kernel! {
+    /// Makes derivatives with respect to logits of those with respect to probabilities, and 0 of those that are left out.
+    Finish<const LOGISTIC> { ignored: T } (p, q, targets) -> (results) |i| {
+        let slope = if LOGISTIC { results[i] * (p[i] * q[i]) } else { results[i] };
+        results[i] = if targets[i] == ignored { T::ZERO } else { slope };
+    }
+}
+
+kernel! {
+    /// Notes the slope of the largest score.
+    Refer {} (scores, largest, slopes) -> (reference) |i| {
+        let (slope, other) = (slopes[i], reference[i]);
+        reference[i] = if scores[i] == largest[i] { slope } else { other };
+    }
+}
+
+kernel! {
+    /// Adds a class to the mean of the slopes over the classes, relative to the reference.
+    Average {} (slopes, p, reference) -> (mean) |i| {
+        mean[i] = mean[i] + p[i] * (slopes[i] - reference[i]);
+    }
+}
+
+kernel! {
+    /// Makes derivatives with respect to the logits of a softmax of those with respect to probabilities.
+    Centre {} (p, reference, mean, labels) -> (slopes) |i| {
+        let slope = p[i] * ((slopes[i] - reference[i]) - mean[i]);
+        slopes[i] = if labels[i] < T::ZERO { T::ZERO } else { slope };
+    }
+}
+
+/// Adds up a class of a block.
+struct Sums<'a, T, const LABELS: bool, const SQUARED: bool> {
+    p: &'a [T],
+    q: &'a [T],
+    targets: &'a [T],
+    class: T,
+    ignored: T,
+}
+
+impl<T: Real, const LABELS: bool, const SQUARED: bool> Kernel for Sums<'_, T, LABELS, SQUARED> {
+    type Output = [T; SUMS];
+
     #[inline(always)]
-    fn lanes(self, index: usize) -> ([T; LANES], [T; LANES]) {
-        let (mut p, mut q) = self.source.lanes(index);
-        let labels = lanes(self.labels, index);
-        for lane in 0..LANES {
-            p[lane] = if labels[lane] < T::ZERO { T::ZERO } else { p[lane] };
-            q[lane] = if labels[lane] < T::ZERO { T::ONE } else { q[lane] };
+    fn run(self) -> [T; SUMS] {
+        let Self { p, q, targets, class, ignored } = self;
+        let [mut true_positives, mut false_positives, mut false_negatives] = [[T::ZERO; LANES]; SUMS];
+        for ((p, q), targets) in p.as_chunks().0.iter().zip(q.as_chunks().0).zip(targets.as_chunks().0) {
+            let (p, q, targets): (&[T; LANES], &[T; LANES], &[T; LANES]) = (p, q, targets);
+            let [mut hits, mut over, mut under] = [[T::ZERO; LANES]; SUMS];
+            for lane in 0..LANES {
+                let is_left_out = targets[lane] == ignored;
+                let g = if LABELS { T::one_if(targets[lane] == class) } else { targets[lane] };
+                let g = if is_left_out { T::ZERO } else { g };
+                let p = if is_left_out { T::ZERO } else { p[lane] };
+                [hits[lane], over[lane], under[lane]] = terms::<T, SQUARED>(p, q[lane], g);
+            }
+            for lane in 0..LANES {
+                true_positives[lane] = true_positives[lane] + hits[lane];
+                false_positives[lane] = false_positives[lane] + over[lane];
+                false_negatives[lane] = false_negatives[lane] + under[lane];
+            }
         }
-        (p, q)
+        [
+            block::fold(true_positives, |a, b| a + b),
+            block::fold(false_positives, |a, b| a + b),
+            block::fold(false_negatives, |a, b| a + b),
+        ]
     }
 }
 
@@ -966,92 +1079,15 @@ impl<T: Real, P: Source<T>> Source<T> for Kept<'_, T, P> {
 /// are more than 0, even of a NaN, so that the other sums tell whether the target is empty.
 #[inline(always)]
 fn terms<T: Real, const SQUARED: bool>(p: T, q: T, g: T) -> [T; SUMS] {
-    let (hit, over, under) = (p * g, p * (T::ONE - g), q * g);
-    let (over, under) = if SQUARED {
-        let (over, under) = ((over - under).clamp(T::ZERO, T::ONE), (under - over).clamp(T::ZERO, T::ONE));
-        (over * over, under * under)
-    } else {
-        (over, under)
-    };
-    let within = |term: T| if g == T::ZERO { T::ZERO } else { term };
-    [within(hit), over, within(under)]
-}
-
-/// The derivative of a loss with respect to the probability of a position.
-#[inline(always)]
-fn slope<T: Real, const SQUARED: bool>(slopes: Slopes<T>, p: T, q: T, g: T) -> T {
-    let outside = T::ONE - g;
+    let is_outside = g == T::ZERO;
+    let (hit, over) = (p * g, p * (T::ONE - g));
+    let under = q * g;
+    let (hit, under) = (if is_outside { T::ZERO } else { hit }, if is_outside { T::ZERO } else { under });
     if SQUARED {
-        let error = p * outside - q * g;
-        let share = if error > T::ZERO { slopes.positive } else { slopes.negative };
-        g * slopes.inside + error * share
+        let (over, under) = ((over - under).clamp(T::ZERO, T::ONE), (under - over).clamp(T::ZERO, T::ONE));
+        [hit, over * over, if is_outside { T::ZERO } else { under * under }]
     } else {
-        g * slopes.inside + outside * slopes.positive
-    }
-}
-
-/// Adds up a class of a block.
-struct Sums<'a, T, P, const LABELS: bool, const SQUARED: bool> {
-    source: P,
-    targets: &'a [T],
-    class: T,
-    ignored: T,
-}
-
-impl<T: Real, P: Source<T>, const LABELS: bool, const SQUARED: bool> Kernel for Sums<'_, T, P, LABELS, SQUARED> {
-    type Output = [T; SUMS];
-
-    #[inline(always)]
-    fn run(self) -> [T; SUMS] {
-        let Self { source, targets, class, ignored } = self;
-        let mut sums = [[T::ZERO; LANES]; SUMS];
-        for (index, targets) in targets.as_chunks::<LANES>().0.iter().enumerate() {
-            let (p, q) = source.lanes(index);
-            for lane in 0..LANES {
-                let target = targets[lane];
-                let g = if LABELS { T::one_if(target == class) } else { target };
-                let terms = terms::<T, SQUARED>(p[lane], q[lane], g);
-                for k in 0..SUMS {
-                    let term = if target == ignored { T::ZERO } else { terms[k] };
-                    sums[k][lane] = sums[k][lane] + term;
-                }
-            }
-        }
-        sums.map(|lanes| block::fold(lanes, |a, b| a + b))
-    }
-}
-
-/// Writes the gradient of a class of a block.
-struct Derive<'a, T, P, const LOGISTIC: bool, const LABELS: bool, const SQUARED: bool> {
-    source: P,
-    targets: &'a [T],
-    class: T,
-    ignored: T,
-    slopes: Slopes<T>,
-    results: &'a mut [T],
-}
-
-impl<T: Real, P: Source<T>, const LOGISTIC: bool, const LABELS: bool, const SQUARED: bool> Kernel
-    for Derive<'_, T, P, LOGISTIC, LABELS, SQUARED>
-{
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { source, targets, class, ignored, slopes, results } = self;
-        let targets = targets.as_chunks::<LANES>().0;
-        for (index, (results, targets)) in results.as_chunks_mut::<LANES>().0.iter_mut().zip(targets).enumerate() {
-            let (p, q) = source.lanes(index);
-            let mut derivatives = [T::ZERO; LANES];
-            for lane in 0..LANES {
-                let target = targets[lane];
-                let g = if LABELS { T::one_if(target == class) } else { target };
-                let slope = slope::<T, SQUARED>(slopes, p[lane], q[lane], g);
-                let slope = if LOGISTIC { slope * (p[lane] * q[lane]) } else { slope };
-                derivatives[lane] = if target == ignored { T::ZERO } else { slope };
-            }
-            *results = derivatives;
-        }
+        [hit, over, under]
     }
 }
 
@@ -1075,183 +1111,12 @@ impl<T: Real> Kernel for Stray<'_, T> {
     #[inline(always)]
     fn run(self) -> bool {
         let Self { values, targets, ignored, most } = self;
+        let len = values.len() / GRAIN * GRAIN;
+        let (values, targets) = (&values[..len], &targets[..len]);
         let mut found = false;
-        for (&value, &target) in values.iter().zip(targets) {
-            found |= is_stray(value, target, ignored, most);
+        for i in 0..len {
+            found |= is_stray(values[i], targets[i], ignored, most);
         }
         found
-    }
-}
-
-/// Makes −1 of the labels of positions that are left out.
-struct LeaveOut<'a, T> {
-    labels: &'a mut [T],
-    ignored: T,
-}
-
-impl<T: Real> Kernel for LeaveOut<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        for label in self.labels {
-            *label = if *label == self.ignored { -T::ONE } else { *label };
-        }
-    }
-}
-
-/// The softmax of a tile.
-struct Normalise<'a, T> {
-    positions: usize,
-    scores: &'a [T],
-    /// Where the probabilities go.
-    probabilities: &'a mut [T],
-    largest: &'a mut [T],
-    total: &'a mut [T],
-    /// Where the complement of the largest score's probability goes.
-    others: &'a mut [T],
-}
-
-impl<T: Real> Kernel for Normalise<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { positions, scores, probabilities, largest, total, others } = self;
-        largest.fill(-T::INFINITY);
-        for scores in scores.chunks_exact(positions) {
-            for (largest, scores) in largest.as_chunks_mut::<LANES>().0.iter_mut().zip(scores.as_chunks().0) {
-                let scores: &[T; LANES] = scores;
-                for lane in 0..LANES {
-                    largest[lane] = scores[lane].max(largest[lane]);
-                }
-            }
-        }
-        // `others` counts the ties for the largest first, and `total` adds up what is below.
-        total.fill(T::ZERO);
-        others.fill(T::ZERO);
-        for (scores, probabilities) in scores.chunks_exact(positions).zip(probabilities.chunks_exact_mut(positions)) {
-            for index in 0..positions / LANES {
-                let (scores, largest) = (lanes(scores, index), lanes(largest, index));
-                let (below, ties) = (lanes_mut(total, index), lanes_mut(others, index));
-                let mut raised = [T::ZERO; LANES];
-                for lane in 0..LANES {
-                    let is_largest = scores[lane] == largest[lane];
-                    // −∞ is at no distance to itself.
-                    let relative = if largest[lane] > -T::INFINITY { largest[lane] } else { T::ZERO };
-                    raised[lane] = (scores[lane] - relative).exp_nonpositive();
-                    below[lane] = below[lane] + if is_largest { T::ZERO } else { raised[lane] };
-                    ties[lane] = ties[lane] + T::one_if(is_largest);
-                }
-                *lanes_mut(probabilities, index) = raised;
-            }
-        }
-        for index in 0..positions / LANES {
-            let (largest, total, others) = (lanes(largest, index), lanes_mut(total, index), lanes_mut(others, index));
-            for lane in 0..LANES {
-                let (below, ties) = (total[lane], others[lane]);
-                // Among infinite logits, or none but −∞, there are no probabilities.
-                let certain = if largest[lane].abs() < T::INFINITY { T::ONE } else { T::NAN };
-                total[lane] = certain / (below + ties);
-                others[lane] = (below + (ties - T::ONE)) * total[lane];
-            }
-        }
-        for probabilities in probabilities.chunks_exact_mut(positions) {
-            for (probabilities, total) in probabilities.as_chunks_mut::<LANES>().0.iter_mut().zip(total.as_chunks().0) {
-                let total: &[T; LANES] = total;
-                for lane in 0..LANES {
-                    probabilities[lane] = probabilities[lane] * total[lane];
-                }
-            }
-        }
-    }
-}
-
-/// Writes the gradient of a tile in the place of its probabilities.
-///
-/// With u_c for the loss's derivative with respect to p_c, that with respect to a logit is p_c (u_c − Σ p u). The u are taken
-/// relative to that of the largest score, whose p may be near 1: then the difference does not cancel.
-struct DeriveSoftmax<'a, T, const LABELS: bool, const SQUARED: bool> {
-    positions: usize,
-    labels: &'a [T],
-    slopes: &'a [Slopes<T>],
-    scores: &'a [T],
-    targets: &'a [T],
-    largest: &'a [T],
-    others: &'a [T],
-    reference: &'a mut [T],
-    mean: &'a mut [T],
-    probabilities: &'a mut [T],
-}
-
-impl<'a, T: Real, const LABELS: bool, const SQUARED: bool> DeriveSoftmax<'a, T, LABELS, SQUARED> {
-    fn with<const L: bool, const S: bool>(self) -> DeriveSoftmax<'a, T, L, S> {
-        let Self { positions, labels, slopes, scores, targets, largest, others, reference, mean, probabilities } = self;
-        DeriveSoftmax { positions, labels, slopes, scores, targets, largest, others, reference, mean, probabilities }
-    }
-}
-
-impl<T: Real, const LABELS: bool, const SQUARED: bool> Kernel for DeriveSoftmax<'_, T, LABELS, SQUARED> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { positions, labels, slopes, scores, targets, largest, others, reference, mean, probabilities } = self;
-        let steps = positions / LANES;
-        reference.fill(T::ZERO);
-        mean.fill(T::ZERO);
-        // What some lanes of a class have: probabilities, and derivatives with respect to them.
-        macro_rules! at {
-            ($class:ident, $index:ident, $probabilities:expr) => {{
-                let elements = $class * positions..($class + 1) * positions;
-                let source =
-                    Softmax { scores: &scores[elements.clone()], probabilities: $probabilities, largest, others };
-                let (p, q) = source.lanes($index);
-                let labels = lanes(labels, $index);
-                let number = T::of(f64::from($class as i32));
-                let mut u = [T::ZERO; LANES];
-                for lane in 0..LANES {
-                    let g = if LABELS {
-                        T::one_if(labels[lane] == number)
-                    } else {
-                        lanes(&targets[elements.clone()], $index)[lane]
-                    };
-                    u[lane] = slope::<T, SQUARED>(slopes[$class], p[lane], q[lane], g);
-                }
-                (p, u)
-            }};
-        }
-        for (class, probabilities) in probabilities.chunks_exact(positions).enumerate() {
-            for index in 0..steps {
-                let (_, u) = at!(class, index, probabilities);
-                let (scores, largest) =
-                    (lanes(&scores[class * positions..][..positions], index), lanes(largest, index));
-                let reference = lanes_mut(reference, index);
-                for lane in 0..LANES {
-                    reference[lane] = if scores[lane] == largest[lane] { u[lane] } else { reference[lane] };
-                }
-            }
-        }
-        for (class, probabilities) in probabilities.chunks_exact(positions).enumerate() {
-            for index in 0..steps {
-                let (p, u) = at!(class, index, probabilities);
-                let (reference, mean) = (lanes(reference, index), lanes_mut(mean, index));
-                for lane in 0..LANES {
-                    mean[lane] = mean[lane] + p[lane] * (u[lane] - reference[lane]);
-                }
-            }
-        }
-        for (class, probabilities) in probabilities.chunks_exact_mut(positions).enumerate() {
-            for index in 0..steps {
-                let (p, u) = at!(class, index, &*probabilities);
-                let (reference, mean, labels) = (lanes(reference, index), lanes(mean, index), lanes(labels, index));
-                let mut derivatives = [T::ZERO; LANES];
-                for lane in 0..LANES {
-                    let derivative = p[lane] * ((u[lane] - reference[lane]) - mean[lane]);
-                    derivatives[lane] = if labels[lane] < T::ZERO { T::ZERO } else { derivative };
-                }
-                *lanes_mut(probabilities, index) = derivatives;
-            }
-        }
     }
 }
