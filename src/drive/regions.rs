@@ -184,7 +184,7 @@ struct Division {
 
 impl Division {
     fn new(positions: usize, classes: usize, tiled: bool) -> Self {
-        let block = if tiled { (ELEMENTS_PER_TILE / classes / GRAIN * GRAIN).clamp(GRAIN, BLOCK) } else { BLOCK };
+        let block = if tiled { (ELEMENTS_PER_TILE / classes / GRAIN * GRAIN).clamp(2 * GRAIN, BLOCK) } else { BLOCK };
         let chunk = (ELEMENTS_PER_TASK / classes / block).max(1) * block;
         let chunks = positions.div_ceil(chunk).max(1);
         let elements = positions.min(chunk).max(1) * classes;
@@ -271,9 +271,10 @@ struct Visit<'a, T> {
 struct State<T> {
     scores: Block<T>,
     targets: Block<T>,
-    /// Probabilities and their complements.
+    /// Probabilities, their complements and slopes.
     p: Block<T>,
     q: Block<T>,
+    results: Block<T>,
     sums: Vec<[f64; SUMS]>,
     slopes: Vec<Slopes<T>>,
     tile: Tile<T>,
@@ -281,12 +282,14 @@ struct State<T> {
 
 /// Room for a tile: the positions of each class in turn; and what is known of each position.
 struct Tile<T> {
-    scores: Vec<T>,
-    probabilities: Vec<T>,
+    /// Scores, and what becomes of them.
+    powers: Vec<T>,
     targets: Vec<T>,
+    slopes: Vec<T>,
+    /// The largest score, or another number.
     largest: Block<T>,
-    /// What the powers of the classes add up to, or another number.
-    total: Block<T>,
+    /// One over the sum of the powers.
+    share: Block<T>,
     /// The complement of the largest score's probability.
     others: Block<T>,
     /// The slope of the largest score.
@@ -359,14 +362,15 @@ impl<'a, T: Number> Visit<'a, T> {
             targets: Block::new(),
             p: Block::new(),
             q: Block::new(),
+            results: Block::new(),
             sums: vec![[0.0; SUMS]; classes],
             slopes: vec![Slopes { inside: T::ZERO, positive: T::ZERO, negative: T::ZERO }; classes],
             tile: Tile {
-                scores: room(tiled),
-                probabilities: room(tiled),
+                powers: room(tiled),
                 targets: room(tiled && !self.has_labels()),
+                slopes: room(tiled && self.call.want.slope()),
                 largest: Block::new(),
-                total: Block::new(),
+                share: Block::new(),
                 others: Block::new(),
                 reference: Block::new(),
             },
@@ -574,31 +578,31 @@ impl<T: Number> Visit<'_, T> {
         }
     }
 
-    /// The probabilities of a class of a block, their complements and the targets, followed by ones that add nothing; and the
-    /// scores.
+    /// The scores and targets of a class of a block, followed by ones that add nothing.
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn block<'a>(&self, class: usize, start: usize, len: usize, rooms: Rooms<'a, T>) -> Parts<'a, T> {
-        let Rooms { scores, targets, p, q } = rooms;
-        let is_logistic = self.call.activation == Activation::Sigmoid;
-        let nothing = if is_logistic { -T::INFINITY } else { T::ZERO };
+    unsafe fn block<'a>(
+        &self,
+        class: usize,
+        start: usize,
+        len: usize,
+        scores: &'a mut Block<T>,
+        targets: &'a mut Block<T>,
+    ) -> (&'a [T], &'a [T]) {
+        let nothing = if self.is_logistic() { -T::INFINITY } else { T::ZERO };
         let (target, none) = if self.has_labels() { (0, self.ignored) } else { (class, T::ZERO) };
-        // SAFETY: the caller's; the kernels write all of the slices.
+        // SAFETY: the caller's.
         unsafe {
-            let scores = self.fetch(&self.inputs[class], start, len, nothing, scores);
-            let targets = self.fetch(&self.targets[target], start, len, none, targets);
-            let q = q.written(scores.len());
-            let p = if is_logistic {
-                let p = p.written(scores.len());
-                self.isa.run(Logistic { scores, p, q });
-                p
-            } else {
-                self.isa.run(Complement { p: scores, q });
-                scores
-            };
-            Parts { scores, targets, p, q }
+            (
+                self.fetch(&self.inputs[class], start, len, nothing, scores),
+                self.fetch(&self.targets[target], start, len, none, targets),
+            )
         }
+    }
+
+    fn is_logistic(&self) -> bool {
+        self.call.activation == Activation::Sigmoid
     }
 
     /// Adds a block to the sums, one class after the other.
@@ -606,46 +610,47 @@ impl<T: Number> Visit<'_, T> {
     /// # Safety
     /// As [`Call::run`].
     unsafe fn sum_block(&self, state: &mut State<T>, faults: &mut Faults, start: usize, len: usize) {
-        let State { scores, targets, p, q, sums, .. } = state;
+        let State { scores, targets, q, sums, .. } = state;
         for (class, sums) in sums.iter_mut().enumerate() {
-            let rooms = Rooms { scores, targets, p, q };
             // SAFETY: the caller's.
-            let Parts { scores, targets, p, q } = unsafe { self.block(class, start, len, rooms) };
+            let (scores, targets) = unsafe { self.block(class, start, len, scores, targets) };
             if !self.has_labels() {
                 self.check(1, class, targets, targets, start, faults);
             } else if class == 0 {
                 // SAFETY: the caller's.
                 unsafe { self.check_labels(targets, start, len, faults) };
             }
-            if self.call.activation == Activation::Identity {
+            if self.is_logistic() {
+                self.add::<true>(sums, scores, scores, targets, class, self.ignored);
+            } else {
                 self.check(0, class, scores, targets, start, faults);
+                // SAFETY: the kernel writes all of the slice.
+                let q = unsafe { q.written(scores.len()) };
+                self.isa.run(Complement { p: scores, q });
+                self.add::<false>(sums, scores, q, targets, class, self.ignored);
             }
-            self.add(sums, p, q, targets, class, self.ignored);
         }
     }
 
-    /// Adds a class of a block or tile to its sums.
-    fn add(&self, sums: &mut [f64; SUMS], p: &[T], q: &[T], targets: &[T], class: usize, ignored: T) {
+    /// Adds a class of a block or tile to its sums: of probabilities and their complements, or of logits.
+    fn add<const LOGITS: bool>(
+        &self,
+        sums: &mut [f64; SUMS],
+        p: &[T],
+        q: &[T],
+        targets: &[T],
+        class: usize,
+        ignored: T,
+    ) {
         let class = T::of(class as f64);
         let terms = match (self.has_labels(), self.squared) {
-            (false, false) => self.isa.run(Sums::<_, false, false> { p, q, targets, class, ignored }),
-            (false, true) => self.isa.run(Sums::<_, false, true> { p, q, targets, class, ignored }),
-            (true, false) => self.isa.run(Sums::<_, true, false> { p, q, targets, class, ignored }),
-            (true, true) => self.isa.run(Sums::<_, true, true> { p, q, targets, class, ignored }),
+            (false, false) => self.isa.run(Sums::<_, LOGITS, false, false> { p, q, targets, class, ignored }),
+            (false, true) => self.isa.run(Sums::<_, LOGITS, false, true> { p, q, targets, class, ignored }),
+            (true, false) => self.isa.run(Sums::<_, LOGITS, true, false> { p, q, targets, class, ignored }),
+            (true, true) => self.isa.run(Sums::<_, LOGITS, true, true> { p, q, targets, class, ignored }),
         };
         for (sum, term) in sums.iter_mut().zip(terms) {
             *sum += term.to_f64();
-        }
-    }
-
-    /// Writes the slopes of a class of a block or tile.
-    fn write_slopes(&self, slopes: Slopes<T>, p: &[T], q: &[T], targets: &[T], class: usize, results: &mut [T]) {
-        let class = T::of(class as f64);
-        match (self.has_labels(), self.squared) {
-            (false, false) => self.isa.run(Derive::<_, false, false> { slopes, class, p, q, targets, results }),
-            (false, true) => self.isa.run(Derive::<_, false, true> { slopes, class, p, q, targets, results }),
-            (true, false) => self.isa.run(Derive::<_, true, false> { slopes, class, p, q, targets, results }),
-            (true, true) => self.isa.run(Derive::<_, true, true> { slopes, class, p, q, targets, results }),
         }
     }
 
@@ -654,25 +659,47 @@ impl<T: Number> Visit<'_, T> {
     /// # Safety
     /// As [`Call::run`].
     unsafe fn derive_block(&self, state: &mut State<T>, start: usize, len: usize) {
-        let State { scores, targets, p, q, slopes, tile, .. } = state;
+        let State { scores, targets, results, slopes, .. } = state;
         for (class, &slopes) in slopes.iter().enumerate() {
             // SAFETY: the caller's; all of `results` is written.
             unsafe {
-                let results = tile.reference.written(len.next_multiple_of(GRAIN));
+                let results = results.written(len.next_multiple_of(GRAIN));
                 if slopes.are_zero() {
                     results.fill(T::ZERO);
                 } else {
-                    let rooms = Rooms { scores, targets, p, q };
-                    let Parts { p, q, targets, .. } = self.block(class, start, len, rooms);
-                    self.write_slopes(slopes, p, q, targets, class, results);
-                    let ignored = self.ignored;
-                    if self.call.activation == Activation::Sigmoid {
-                        self.isa.run(Finish::<_, true> { ignored, p, q, targets, results });
-                    } else if self.call.ignore_index.is_some() {
-                        self.isa.run(Finish::<_, false> { ignored, p, q, targets, results });
+                    let (scores, targets) = self.block(class, start, len, scores, targets);
+                    if self.is_logistic() {
+                        self.derive_class::<true>(slopes, class, scores, targets, results);
+                    } else {
+                        self.derive_class::<false>(slopes, class, scores, targets, results);
                     }
                 }
                 self.put(class, start, &results[..len]);
+            }
+        }
+    }
+
+    fn derive_class<const LOGITS: bool>(
+        &self,
+        slopes: Slopes<T>,
+        class: usize,
+        scores: &[T],
+        targets: &[T],
+        results: &mut [T],
+    ) {
+        let (class, ignored) = (T::of(class as f64), self.ignored);
+        match (self.has_labels(), self.squared) {
+            (false, false) => {
+                self.isa.run(Derive::<_, LOGITS, false, false> { slopes, class, ignored, scores, targets, results });
+            }
+            (false, true) => {
+                self.isa.run(Derive::<_, LOGITS, false, true> { slopes, class, ignored, scores, targets, results });
+            }
+            (true, false) => {
+                self.isa.run(Derive::<_, LOGITS, true, false> { slopes, class, ignored, scores, targets, results });
+            }
+            (true, true) => {
+                self.isa.run(Derive::<_, LOGITS, true, true> { slopes, class, ignored, scores, targets, results });
             }
         }
     }
@@ -717,8 +744,8 @@ impl<T: Number> Visit<'_, T> {
         }
     }
 
-    /// Reads a tile and makes probabilities of its scores. In `targets` are left the labels, or 0 where targets are
-    /// probabilities, and −1 of positions that are left out. Returns the positions, those of the padding among them.
+    /// Reads a tile and makes powers of its scores. In `targets` are left the labels, or 0 where targets are probabilities, and
+    /// −1 of positions that are left out. Returns the positions, those of the padding among them.
     ///
     /// # Safety
     /// As [`Call::run`].
@@ -728,10 +755,19 @@ impl<T: Number> Visit<'_, T> {
         let State { targets: labels, tile, .. } = state;
         // SAFETY: the caller's; all of each slice is written.
         unsafe {
-            for (operand, scores) in self.inputs.iter().zip(tile.scores.chunks_exact_mut(positions)) {
+            let largest = tile.largest.filled(positions, |largest| largest.fill(-T::INFINITY));
+            for (operand, scores) in self.inputs.iter().zip(tile.powers.chunks_exact_mut(positions)) {
                 layout.read(self.isa, operand, start, &mut scores[..len]);
                 scores[len..].fill(T::ZERO);
+                self.isa.run(Raise { scores, largest });
             }
+            let (below, ties) = (tile.share.written(positions), tile.others.written(positions));
+            below.fill(T::ZERO);
+            ties.fill(T::ZERO);
+            for powers in tile.powers.chunks_exact_mut(positions).take(classes) {
+                self.isa.run(Exponentials { largest, powers, below, ties });
+            }
+            self.isa.run(Invert { largest, share: below, others: ties });
             let labels = labels.filled(positions, |labels| labels.fill(T::ZERO));
             if self.has_labels() {
                 layout.read(self.isa, &self.targets[0], start, &mut labels[..len]);
@@ -753,31 +789,7 @@ impl<T: Number> Visit<'_, T> {
             }
             labels[len..].fill(-T::ONE);
         }
-        self.normalise(tile, positions);
         positions
-    }
-
-    /// Makes probabilities of a tile's scores.
-    fn normalise(&self, tile: &mut Tile<T>, positions: usize) {
-        // SAFETY: all of each slice is filled.
-        let (largest, total, others) = unsafe {
-            (
-                tile.largest.filled(positions, |largest| largest.fill(-T::INFINITY)),
-                tile.total.filled(positions, |total| total.fill(T::ZERO)),
-                tile.others.filled(positions, |others| others.fill(T::ZERO)),
-            )
-        };
-        let scores = tile.scores.chunks_exact(positions).take(self.call.classes);
-        for scores in scores.clone() {
-            self.isa.run(Raise { scores, largest });
-        }
-        for (scores, powers) in scores.zip(tile.probabilities.chunks_exact_mut(positions)) {
-            self.isa.run(Exponentials { scores, largest, powers, below: total, ties: others });
-        }
-        self.isa.run(Invert { largest, total, others });
-        for powers in tile.probabilities.chunks_exact_mut(positions).take(self.call.classes) {
-            self.isa.run(Divide { total, powers });
-        }
     }
 
     /// Adds a tile to the sums.
@@ -785,19 +797,20 @@ impl<T: Number> Visit<'_, T> {
     /// # Safety
     /// As [`Call::run`].
     unsafe fn sum_tile(&self, state: &mut State<T>, faults: &mut Faults, start: usize, len: usize) {
-        // SAFETY: the caller's; `read_tile` writes what is read here.
+        // SAFETY: the caller's; `read_tile` and the kernels write what is read here.
         unsafe {
             let positions = self.read_tile(state, start, len, Some(faults));
-            let State { targets: labels, tile, sums, q, .. } = state;
-            let (largest, others) = (&*tile.largest.written(positions), &*tile.others.written(positions));
-            let (labels, q) = (&*labels.written(positions), q.written(positions));
-            let all = tile.scores.chunks_exact(positions).zip(tile.probabilities.chunks_exact_mut(positions));
-            for (class, (sums, (scores, p))) in sums.iter_mut().zip(all).enumerate() {
+            let State { targets: labels, tile, sums, p, q, .. } = state;
+            let (share, others) = (&*tile.share.written(positions), &*tile.others.written(positions));
+            let (labels, p, q) = (&*labels.written(positions), p.written(positions), q.written(positions));
+            for (class, (sums, powers)) in sums.iter_mut().zip(tile.powers.chunks_exact(positions)).enumerate() {
+                self.isa.run(Normalise { powers, share, others, p, q });
                 p[len..].fill(T::ZERO);
-                self.isa.run(ComplementOfSoftmax { scores, p, largest, others, q });
-                let targets = if self.has_labels() { labels } else { &tile.targets[class * positions..][..positions] };
-                let ignored = if self.has_labels() { -T::ONE } else { T::NAN };
-                self.add(sums, p, q, targets, class, ignored);
+                if self.has_labels() {
+                    self.add::<false>(sums, p, q, labels, class, -T::ONE);
+                } else {
+                    self.add::<false>(sums, p, q, &tile.targets[class * positions..][..positions], class, T::NAN);
+                }
             }
         }
     }
@@ -810,61 +823,75 @@ impl<T: Number> Visit<'_, T> {
     /// # Safety
     /// As [`Call::run`].
     unsafe fn derive_tile(&self, state: &mut State<T>, start: usize, len: usize) {
-        // SAFETY: the caller's; `read_tile` writes what is read here.
+        // SAFETY: the caller's; `read_tile` and the kernels write what is read here.
         unsafe {
+            let classes = self.call.classes;
             let positions = if state.slopes.iter().all(|slopes| slopes.are_zero()) {
-                let positions = len.next_multiple_of(GRAIN);
-                state.tile.scores[..positions * self.call.classes].fill(T::ZERO);
-                positions
+                state.tile.slopes.fill(T::ZERO);
+                len.next_multiple_of(GRAIN)
             } else {
                 let positions = self.read_tile(state, start, len, None);
-                let State { targets: labels, tile, slopes, q, p: results, .. } = state;
-                let (largest, others) = (&*tile.largest.written(positions), &*tile.others.written(positions));
-                let (labels, q) = (&*labels.written(positions), q.written(positions));
-                let (mean, reference) = (tile.total.written(positions), tile.reference.written(positions));
-                let results = results.written(positions);
+                let State { targets: labels, tile, slopes, .. } = state;
+                let (share, others) = (&*tile.share.written(positions), &*tile.others.written(positions));
+                let labels = &*labels.written(positions);
+                let (mean, reference) = (tile.largest.written(positions), tile.reference.written(positions));
+                let elements = positions * classes;
+                let (powers, results) = (&mut tile.powers[..elements], &mut tile.slopes[..elements]);
                 reference.fill(T::ZERO);
-                for (class, &slopes) in slopes.iter().enumerate() {
-                    let elements = class * positions..(class + 1) * positions;
-                    let (scores, p) = (&mut tile.scores[elements.clone()], &tile.probabilities[elements.clone()]);
-                    self.isa.run(ComplementOfSoftmax { scores, p, largest, others, q });
-                    let targets = if self.has_labels() { labels } else { &tile.targets[elements] };
-                    self.write_slopes(slopes, p, q, targets, class, results);
-                    self.isa.run(Refer { scores, largest, slopes: results, reference });
-                    scores.copy_from_slice(results);
+                let all = powers.chunks_exact_mut(positions).zip(results.chunks_exact_mut(positions)).zip(slopes);
+                for (class, ((powers, results), slopes)) in all.enumerate() {
+                    let targets =
+                        if self.has_labels() { labels } else { &tile.targets[class * positions..][..positions] };
+                    self.derive_softmax(*slopes, class, share, others, targets, powers, results, reference);
                 }
                 mean.fill(T::ZERO);
-                let elements = positions * self.call.classes;
-                let (all, p) = (&mut tile.scores[..elements], &tile.probabilities[..elements]);
-                for (slopes, p) in all.chunks_exact(positions).zip(p.chunks_exact(positions)) {
-                    self.isa.run(Average { slopes, p, reference, mean });
+                for (p, slopes) in powers.chunks_exact(positions).zip(results.chunks_exact(positions)) {
+                    self.isa.run(Average { p, slopes, reference, mean });
                 }
-                for (slopes, p) in all.chunks_exact_mut(positions).zip(p.chunks_exact(positions)) {
+                for (p, slopes) in powers.chunks_exact(positions).zip(results.chunks_exact_mut(positions)) {
                     self.isa.run(Centre { p, reference, mean, labels, slopes });
                 }
                 positions
             };
-            for (class, slopes) in state.tile.scores.chunks_exact(positions).take(self.call.classes).enumerate() {
+            for (class, slopes) in state.tile.slopes.chunks_exact(positions).take(classes).enumerate() {
                 self.put(class, start, &slopes[..len]);
             }
         }
     }
-}
 
-/// Where a block's parts are converted to.
-struct Rooms<'a, T> {
-    scores: &'a mut Block<T>,
-    targets: &'a mut Block<T>,
-    p: &'a mut Block<T>,
-    q: &'a mut Block<T>,
-}
-
-/// A class of a block.
-struct Parts<'a, T> {
-    scores: &'a [T],
-    targets: &'a [T],
-    p: &'a [T],
-    q: &'a [T],
+    fn derive_softmax(
+        &self,
+        slopes: Slopes<T>,
+        class: usize,
+        share: &[T],
+        others: &[T],
+        targets: &[T],
+        powers: &mut [T],
+        results: &mut [T],
+        reference: &mut [T],
+    ) {
+        macro_rules! run {
+            ($labels:literal, $squared:literal) => {{
+                let class = T::of(class as f64);
+                self.isa.run(DeriveSoftmax::<_, $labels, $squared> {
+                    slopes,
+                    class,
+                    share,
+                    others,
+                    targets,
+                    powers,
+                    results,
+                    reference,
+                });
+            }};
+        }
+        match (self.has_labels(), self.squared) {
+            (false, false) => run!(false, false),
+            (false, true) => run!(false, true),
+            (true, false) => run!(true, false),
+            (true, true) => run!(true, true),
+        }
+    }
 }
 
 impl<T: Real> Slopes<T> {
@@ -895,6 +922,7 @@ macro_rules! kernel {
 
             #[inline(always)]
             fn run(self) {
+                #[allow(clippy::needless_range_loop, reason = "several slices share the index")]
                 #[inline(always)]
                 fn fill<T: Real $($(, const $flag: bool)+)?>(
                     $($number: $type,)*
@@ -916,21 +944,53 @@ macro_rules! kernel {
     };
 }
 
-kernel! {
-    /// Probabilities of logits, each by itself, and their complements.
-    Logistic {} (scores) -> (p, q) |i| {
-        let x = scores[i];
-        let small = (-x.abs()).exp_nonpositive();
-        let larger = T::ONE / (T::ONE + small);
-        let smaller = small * larger;
-        p[i] = if x > T::ZERO { larger } else { smaller };
-        q[i] = if x > T::ZERO { smaller } else { larger };
+/// The probability of a logit by itself, and its complement.
+#[inline(always)]
+fn logistic<T: Real>(x: T) -> (T, T) {
+    let small = (-x.abs()).exp_nonpositive();
+    let larger = T::ONE / (T::ONE + small);
+    let smaller = small * larger;
+    (if x > T::ZERO { larger } else { smaller }, if x > T::ZERO { smaller } else { larger })
+}
+
+/// The probability of a class from its power, and its complement: 1 − p is accurate where p is at most ½, as it is below the
+/// largest score.
+#[inline(always)]
+fn softmax<T: Real>(power: T, share: T, others: T) -> (T, T) {
+    let p = power * share;
+    let complement = T::ONE - p;
+    (p, if power == T::ONE { others } else { complement })
+}
+
+/// The derivative of a loss with respect to a probability.
+#[inline(always)]
+fn slope<T: Real, const SQUARED: bool>(slopes: Slopes<T>, p: T, q: T, g: T) -> T {
+    let outside = T::ONE - g;
+    if SQUARED {
+        let error = p * outside - q * g;
+        let share = if error > T::ZERO { slopes.positive } else { slopes.negative };
+        g * slopes.inside + error * share
+    } else {
+        g * slopes.inside + outside * slopes.positive
     }
 }
 
 kernel! {
     Complement {} (p) -> (q) |i| {
         q[i] = T::ONE - p[i];
+    }
+}
+
+kernel! {
+    /// Writes the gradient of a class of a block, 0 where positions are left out.
+    Derive<const LOGITS, const LABELS, const SQUARED> { slopes: Slopes<T>, class: T, ignored: T }
+    (scores, targets) -> (results) |i| {
+        let (x, target) = (scores[i], targets[i]);
+        let (p, q) = if LOGITS { logistic(x) } else { (x, T::ONE - x) };
+        let g = if LABELS { T::one_if(target == class) } else { target };
+        let slope = slope::<T, SQUARED>(slopes, p, q, g);
+        let slope = if LOGITS { slope * (p * q) } else { slope };
+        results[i] = if target == ignored { T::ZERO } else { slope };
     }
 }
 
@@ -942,41 +1002,32 @@ kernel! {
 }
 
 kernel! {
-    /// Powers of a class's scores, relative to the largest; adds up those that are below it, and counts the others.
-    Exponentials {} (scores, largest) -> (powers, below, ties) |i| {
-        let is_largest = scores[i] == largest[i];
+    /// Makes powers of a class's scores, relative to the largest; adds up those below 1, and counts the others.
+    Exponentials {} (largest) -> (powers, below, ties) |i| {
         // −∞ is at no distance to itself.
         let relative = if largest[i] > -T::INFINITY { largest[i] } else { T::ZERO };
-        let power = (scores[i] - relative).exp_nonpositive();
+        let power = (powers[i] - relative).exp_nonpositive();
         powers[i] = power;
-        below[i] = below[i] + if is_largest { T::ZERO } else { power };
-        ties[i] = ties[i] + T::one_if(is_largest);
+        below[i] = below[i] + if power == T::ONE { T::ZERO } else { power };
+        ties[i] = ties[i] + T::one_if(power == T::ONE);
     }
 }
 
 kernel! {
-    /// From what is below the largest and how many are, one over the sum of the powers, and the complement of a largest one's
+    /// From what is below 1 and how many are not, one over the sum of the powers, and the complement of the largest score's
     /// probability.
-    Invert {} (largest) -> (total, others) |i| {
+    Invert {} (largest) -> (share, others) |i| {
         // Among infinite logits, or none but −∞, there are no probabilities.
         let unit = if largest[i].abs() < T::INFINITY { T::ONE } else { T::NAN };
-        let (below, ties) = (total[i], others[i]);
-        total[i] = unit / (below + ties);
-        others[i] = (below + (ties - T::ONE)) * total[i];
+        let (below, ties) = (share[i], others[i]);
+        share[i] = unit / (below + ties);
+        others[i] = (below + (ties - T::ONE)) * share[i];
     }
 }
 
 kernel! {
-    Divide {} (total) -> (powers) |i| {
-        powers[i] = powers[i] * total[i];
-    }
-}
-
-kernel! {
-    /// 1 − p is accurate where p is at most ½, as it is below the largest score.
-    ComplementOfSoftmax {} (scores, p, largest, others) -> (q) |i| {
-        let (complement, rest) = (T::ONE - p[i], others[i]);
-        q[i] = if scores[i] == largest[i] { rest } else { complement };
+    Normalise {} (powers, share, others) -> (p, q) |i| {
+        (p[i], q[i]) = softmax(powers[i], share[i], others[i]);
     }
 }
 
@@ -988,39 +1039,23 @@ kernel! {
 }
 
 kernel! {
-    /// The derivatives of a loss with respect to the probabilities of a class.
-    Derive<const LABELS, const SQUARED> { slopes: Slopes<T>, class: T } (p, q, targets) -> (results) |i| {
-        let g = if LABELS { T::one_if(targets[i] == class) } else { targets[i] };
-        let outside = T::ONE - g;
-        results[i] = if SQUARED {
-            let error = p[i] * outside - q[i] * g;
-            let share = if error > T::ZERO { slopes.positive } else { slopes.negative };
-            g * slopes.inside + error * share
-        } else {
-            g * slopes.inside + outside * slopes.positive
-        };
-    }
-}
-
-kernel! {
-    /// Makes derivatives with respect to logits of those with respect to probabilities, and 0 of those that are left out.
-    Finish<const LOGISTIC> { ignored: T } (p, q, targets) -> (results) |i| {
-        let slope = if LOGISTIC { results[i] * (p[i] * q[i]) } else { results[i] };
-        results[i] = if targets[i] == ignored { T::ZERO } else { slope };
-    }
-}
-
-kernel! {
-    /// Notes the slope of the largest score.
-    Refer {} (scores, largest, slopes) -> (reference) |i| {
-        let (slope, other) = (slopes[i], reference[i]);
-        reference[i] = if scores[i] == largest[i] { slope } else { other };
+    /// The derivatives with respect to a class's probabilities, which take the place of their powers; notes that of the
+    /// largest score.
+    DeriveSoftmax<const LABELS, const SQUARED> { slopes: Slopes<T>, class: T }
+    (share, others, targets) -> (powers, results, reference) |i| {
+        let (power, target, other) = (powers[i], targets[i], reference[i]);
+        let (p, q) = softmax(power, share[i], others[i]);
+        let g = if LABELS { T::one_if(target == class) } else { target };
+        let slope = slope::<T, SQUARED>(slopes, p, q, g);
+        powers[i] = p;
+        results[i] = slope;
+        reference[i] = if power == T::ONE { slope } else { other };
     }
 }
 
 kernel! {
     /// Adds a class to the mean of the slopes over the classes, relative to the reference.
-    Average {} (slopes, p, reference) -> (mean) |i| {
+    Average {} (p, slopes, reference) -> (mean) |i| {
         mean[i] = mean[i] + p[i] * (slopes[i] - reference[i]);
     }
 }
@@ -1034,7 +1069,8 @@ kernel! {
 }
 
 /// Adds up a class of a block.
-struct Sums<'a, T, const LABELS: bool, const SQUARED: bool> {
+struct Sums<'a, T, const LOGITS: bool, const LABELS: bool, const SQUARED: bool> {
+    /// Probabilities and their complements; or logits, both.
     p: &'a [T],
     q: &'a [T],
     targets: &'a [T],
@@ -1042,7 +1078,9 @@ struct Sums<'a, T, const LABELS: bool, const SQUARED: bool> {
     ignored: T,
 }
 
-impl<T: Real, const LABELS: bool, const SQUARED: bool> Kernel for Sums<'_, T, LABELS, SQUARED> {
+impl<T: Real, const LOGITS: bool, const LABELS: bool, const SQUARED: bool> Kernel
+    for Sums<'_, T, LOGITS, LABELS, SQUARED>
+{
     type Output = [T; SUMS];
 
     #[inline(always)]
@@ -1056,8 +1094,9 @@ impl<T: Real, const LABELS: bool, const SQUARED: bool> Kernel for Sums<'_, T, LA
                 let is_left_out = targets[lane] == ignored;
                 let g = if LABELS { T::one_if(targets[lane] == class) } else { targets[lane] };
                 let g = if is_left_out { T::ZERO } else { g };
-                let p = if is_left_out { T::ZERO } else { p[lane] };
-                [hits[lane], over[lane], under[lane]] = terms::<T, SQUARED>(p, q[lane], g);
+                let (p, q) = if LOGITS { logistic(p[lane]) } else { (p[lane], q[lane]) };
+                let p = if is_left_out { T::ZERO } else { p };
+                [hits[lane], over[lane], under[lane]] = terms::<T, SQUARED>(p, q, g);
             }
             for lane in 0..LANES {
                 true_positives[lane] = true_positives[lane] + hits[lane];
