@@ -390,18 +390,21 @@ impl<'a, T: Number> Visit<'a, T> {
         number[0]
     }
 
-    /// Shares the chunks among threads.
+    /// Shares the chunks among threads; a second sweep goes back, as the caches hold what was read last.
     fn share(
         &self,
         stop: &dyn Fn() -> bool,
+        reversed: bool,
         work: impl Fn(&mut State<T>, &mut Faults, usize, std::ops::Range<usize>, usize) + Sync,
     ) -> Result<Faults, Failure> {
         let division = self.division;
         let chunks = self.call.regions * division.chunks;
-        let visit = |tasks: &mut Tasks<'_>| {
+        let tasks = chunks.div_ceil(division.chunks_per_task);
+        let visit = |claims: &mut Tasks<'_>| {
             let mut faults = Faults::default();
             let mut state = self.state();
-            for task in tasks {
+            for task in claims {
+                let task = if reversed { tasks - 1 - task } else { task };
                 for chunk in task * division.chunks_per_task..chunks.min((task + 1) * division.chunks_per_task) {
                     let (region, positions) = division.positions(chunk);
                     work(&mut state, &mut faults, region, positions, chunk);
@@ -410,7 +413,6 @@ impl<'a, T: Number> Visit<'a, T> {
             storage::fence();
             faults
         };
-        let tasks = chunks.div_ceil(division.chunks_per_task);
         let spread = self.call.layout.len() * self.call.classes >= SPREAD_FROM;
         Ok(threads::share(tasks, spread, stop, visit, Faults::merge)?)
     }
@@ -420,7 +422,7 @@ impl<'a, T: Number> Visit<'a, T> {
     /// # Safety
     /// As [`Call::run`].
     unsafe fn sum_up(&self, stop: &dyn Fn() -> bool) -> Result<(), Failure> {
-        let faults = self.share(stop, |state, faults, region, positions, chunk| {
+        let faults = self.share(stop, false, |state, faults, region, positions, chunk| {
             // SAFETY: the caller's.
             unsafe {
                 if self.number_of(self.call.sample_weight, region) == T::ZERO {
@@ -516,7 +518,7 @@ impl<'a, T: Number> Visit<'a, T> {
     /// # Safety
     /// As [`Call::run`].
     unsafe fn derive(&self, factor: f64, stop: &dyn Fn() -> bool) -> Result<(), Failure> {
-        self.share(stop, |state, _, region, positions, _| {
+        self.share(stop, true, |state, _, region, positions, _| {
             // SAFETY: the caller's, and no other task has these positions.
             unsafe {
                 let weight = self.number_of(self.call.sample_weight, region);
@@ -643,14 +645,16 @@ impl<T: Number> Visit<'_, T> {
         ignored: T,
     ) {
         let class = T::of(class as f64);
-        let terms = match (self.has_labels(), self.squared) {
-            (false, false) => self.isa.run(Sums::<_, LOGITS, false, false> { p, q, targets, class, ignored }),
-            (false, true) => self.isa.run(Sums::<_, LOGITS, false, true> { p, q, targets, class, ignored }),
-            (true, false) => self.isa.run(Sums::<_, LOGITS, true, false> { p, q, targets, class, ignored }),
-            (true, true) => self.isa.run(Sums::<_, LOGITS, true, true> { p, q, targets, class, ignored }),
-        };
-        for (sum, term) in sums.iter_mut().zip(terms) {
-            *sum += term.to_f64();
+        let mut room = [[T::ZERO; LANES]; SUMS];
+        let lanes = &mut room;
+        match (self.has_labels(), self.squared) {
+            (false, false) => self.isa.run(Sums::<_, LOGITS, false, false> { p, q, targets, class, ignored, lanes }),
+            (false, true) => self.isa.run(Sums::<_, LOGITS, false, true> { p, q, targets, class, ignored, lanes }),
+            (true, false) => self.isa.run(Sums::<_, LOGITS, true, false> { p, q, targets, class, ignored, lanes }),
+            (true, true) => self.isa.run(Sums::<_, LOGITS, true, true> { p, q, targets, class, ignored, lanes }),
+        }
+        for (sum, lanes) in sums.iter_mut().zip(room) {
+            *sum += block::fold(lanes, |a, b| a + b).to_f64();
         }
     }
 
@@ -1068,7 +1072,7 @@ kernel! {
     }
 }
 
-/// Adds up a class of a block.
+/// Adds a class of a block to sums in lanes.
 struct Sums<'a, T, const LOGITS: bool, const LABELS: bool, const SQUARED: bool> {
     /// Probabilities and their complements; or logits, both.
     p: &'a [T],
@@ -1076,39 +1080,35 @@ struct Sums<'a, T, const LOGITS: bool, const LABELS: bool, const SQUARED: bool> 
     targets: &'a [T],
     class: T,
     ignored: T,
+    lanes: &'a mut [[T; LANES]; SUMS],
 }
 
 impl<T: Real, const LOGITS: bool, const LABELS: bool, const SQUARED: bool> Kernel
     for Sums<'_, T, LOGITS, LABELS, SQUARED>
 {
-    type Output = [T; SUMS];
+    type Output = ();
 
     #[inline(always)]
-    fn run(self) -> [T; SUMS] {
-        let Self { p, q, targets, class, ignored } = self;
-        let [mut true_positives, mut false_positives, mut false_negatives] = [[T::ZERO; LANES]; SUMS];
-        for ((p, q), targets) in p.as_chunks().0.iter().zip(q.as_chunks().0).zip(targets.as_chunks().0) {
-            let (p, q, targets): (&[T; LANES], &[T; LANES], &[T; LANES]) = (p, q, targets);
-            let [mut hits, mut over, mut under] = [[T::ZERO; LANES]; SUMS];
+    fn run(self) {
+        let Self { p, q, targets, class, ignored, lanes } = self;
+        let targets = targets.as_chunks::<LANES>().0;
+        let (p, q) = (&p.as_chunks::<LANES>().0[..targets.len()], &q.as_chunks::<LANES>().0[..targets.len()]);
+        for index in 0..targets.len() {
+            let (p, q, targets) = (&p[index], &q[index], &targets[index]);
+            let mut parts = [[T::ZERO; LANES]; SUMS];
             for lane in 0..LANES {
                 let is_left_out = targets[lane] == ignored;
                 let g = if LABELS { T::one_if(targets[lane] == class) } else { targets[lane] };
                 let g = if is_left_out { T::ZERO } else { g };
                 let (p, q) = if LOGITS { logistic(p[lane]) } else { (p[lane], q[lane]) };
                 let p = if is_left_out { T::ZERO } else { p };
-                [hits[lane], over[lane], under[lane]] = terms::<T, SQUARED>(p, q, g);
+                let terms = terms::<T, SQUARED>(p, q, g);
+                for k in 0..SUMS {
+                    parts[k][lane] = lanes[k][lane] + terms[k];
+                }
             }
-            for lane in 0..LANES {
-                true_positives[lane] = true_positives[lane] + hits[lane];
-                false_positives[lane] = false_positives[lane] + over[lane];
-                false_negatives[lane] = false_negatives[lane] + under[lane];
-            }
+            *lanes = parts;
         }
-        [
-            block::fold(true_positives, |a, b| a + b),
-            block::fold(false_positives, |a, b| a + b),
-            block::fold(false_negatives, |a, b| a + b),
-        ]
     }
 }
 
