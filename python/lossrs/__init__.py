@@ -14,20 +14,23 @@ from lossrs._lossrs import (
     instruction_set,
     set_num_threads,
 )
-from lossrs.definitions import (
+from lossrs.definitions.pointwise import (
     BCELoss,
     BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    DiceLoss,
-    FocalTverskyLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
     HuberLoss,
-    JaccardLoss,
+    KLDivLoss,
     L1Loss,
+    MarginRankingLoss,
     MSELoss,
-    NLLLoss,
+    PoissonNLLLoss,
+    SigmoidFocalLoss,
     SmoothL1Loss,
-    TverskyLoss,
+    SoftMarginLoss,
 )
+from lossrs.definitions.regions import DiceLoss, FocalTverskyLoss, JaccardLoss, TverskyLoss
+from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
@@ -39,14 +42,21 @@ __all__ = [
     "DomainError",
     "ExactSum",
     "FocalTverskyLoss",
+    "GaussianNLLLoss",
+    "HingeEmbeddingLoss",
     "HuberLoss",
     "JaccardLoss",
+    "KLDivLoss",
     "L1Loss",
     "LabelError",
     "Loss",
     "MSELoss",
+    "MarginRankingLoss",
     "NLLLoss",
+    "PoissonNLLLoss",
+    "SigmoidFocalLoss",
     "SmoothL1Loss",
+    "SoftMarginLoss",
     "TverskyLoss",
     "__version__",
     "functional",
