@@ -103,8 +103,9 @@ class Case:
         return {**self.reference.operands, **self.variant.operands}
 
     @property
-    def labelled(self) -> bool:
-        return any(operand.kind == "label" for operand in self.operands.values())
+    def label(self) -> str | None:
+        """The operand that holds labels."""
+        return next((name for name, operand in self.operands.items() if operand.kind == "label"), None)
 
     def axes(self, shape) -> tuple[int, ...]:
         """Return the axes that a loss is of; it is of one element where there are none."""
@@ -163,18 +164,17 @@ class Case:
         magnitude = self.reference.magnitude
         return abs(self.expected(sample)[0]) if magnitude is None else magnitude(*wide.arguments, **wide.options)
 
-    def drop(self, sample: Sample, gone) -> Sample:
-        """Leave samples out along the first axis."""
-        kept, shape = ~np.asarray(gone), sample.first.shape
-        options = {
-            name: value[kept] if isinstance(value, np.ndarray) and value.shape == shape else value
-            for name, value in sample.options.items()
-        }
-        operands = {
-            name: array[kept] if array.ndim and len(array) == len(kept) else array
-            for name, array in sample.operands.items()
-        }
-        return Sample(operands, options)
+    def take(self, sample: Sample, places) -> Sample:
+        """Choose samples by their places on the first axis."""
+        shape = sample.first.shape
+
+        def chosen(array, is_of_samples):
+            return array[places] if isinstance(array, np.ndarray) and is_of_samples(array.shape) else array
+
+        # Options go with the elements, or with the classes.
+        options = {name: chosen(value, lambda own: own == shape) for name, value in sample.options.items()}
+        of_samples = {name: chosen(array, lambda own: own[:1] == shape[:1]) for name, array in sample.operands.items()}
+        return Sample(of_samples, options)
 
     def loss(self, sample: Sample, **options) -> lossrs.Loss:
         """Return the same loss as an object."""
@@ -227,14 +227,24 @@ def cases(name: str) -> Iterator[Case]:
 
 # A loss without a reference is a failing test of its own.
 CASES = [case for name in lossrs.losses if name in REFERENCES for case in cases(name)]
-#: One case for each loss and kinds of its operands, with the options that are arrays.
-PLAIN = list(
-    {
-        (case.name, *case.operands.values()): case
-        for case in reversed(CASES)
-        if len(case.arrays) == len(case.reference.arrays)
-    }.values()
-)[::-1]
+
+
+def one_of_each(key: Callable[[Case], Any]) -> list[Case]:
+    """Return a case for each key, of the settings that come first, with the options that are arrays."""
+    full = [case for case in CASES if len(case.arrays) == len(case.reference.arrays)]
+    return list({key(case): case for case in reversed(full)}.values())[::-1]
+
+
+def form(case: Case) -> Any:
+    """Return what decides the way of a call to its formula."""
+    operands = tuple((operand.kind == "label", operand.shape) for operand in case.operands.values())
+    return operands, case.inputs, case.arrays, case.has_hessian, [case.axes((2,) * ndim) for ndim in (2, 3, 4)]
+
+
+#: One case for each loss and kinds of its operands.
+PLAIN = one_of_each(lambda case: (case.name, *case.operands.values()))
+#: One case for each way of a call.
+FORMS = one_of_each(lambda case: repr(form(case)))
 
 
 def results(case: Case, sample: Sample, sample_weight=None, grad_output=1.25) -> dict[str, Any]:

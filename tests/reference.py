@@ -335,3 +335,6 @@ REFERENCES = {
         target=LABEL,
     ),
 }
+
+#: The losses that a suite of their own tests, and why this form does not suit them.
+OWN_SUITES: dict[str, str] = {}
