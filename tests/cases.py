@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import lossrs
 import lossrs.functional as F
@@ -20,7 +20,8 @@ INTEGERS = [np.dtype(code) for code in "bBhHiIlLqQ"]
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 
 
-class Sample(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Sample:
     """The arguments of a call."""
 
     operands: dict[str, Any]
