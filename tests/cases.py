@@ -79,12 +79,16 @@ class Case:
         return getattr(F, self.name)
 
     @property
+    def loss_class(self) -> type[lossrs.Loss]:
+        return lossrs.losses[self.name]
+
+    @property
     def reference(self) -> Reference:
         return REFERENCES[self.name]
 
     @functools.cached_property
     def kernel(self) -> Any:
-        return lossrs.losses[self.name](**self.variant.options)._kernel
+        return self.loss_class(**self.variant.options)._kernel
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -134,7 +138,7 @@ class Case:
             array = np.asarray(DRAW[operand.kind](rng, own, shape, axes))
             if operand.kind != "label":
                 return array.astype(dtype)
-            ignored = getattr(lossrs.losses[self.name](**options), "ignore_index", None)
+            ignored = getattr(self.loss_class(**options), "ignore_index", None)
             if ignored is not None:
                 array[np.asarray(rng.random(own) < 0.2)] = ignored
             return array
@@ -179,7 +183,7 @@ class Case:
 
     def loss(self, sample: Sample, **options) -> lossrs.Loss:
         """Return the same loss as an object."""
-        return lossrs.losses[self.name](**sample.options, **options)
+        return self.loss_class(**sample.options, **options)
 
     def value(self, sample: Sample, **options) -> Any:
         return self.function(*sample.arguments, **sample.options | options)

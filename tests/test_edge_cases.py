@@ -16,86 +16,97 @@ def unreduced(function, *arguments, dtype=np.float64, **options):
     return losses, gradient, function.grad_and_hess(*arguments, reduction="none", **options)[1]
 
 
-@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3, 2)], ids=str)
-@pytest.mark.parametrize("case", [case for case in CASES if not case.rowwise], ids=str)
-def test_nothing(case, shape, rng):
-    check_nothing(case, case.sample(rng, shape), shape)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_nothing(case, rng):
+    """No samples, along any axis; of a variance that nothing shares the derivative is 0."""
+    for shape in case.shapes:
+        for axis in {*range(len(shape))} - {*case.axes(shape)}:
+            sample = case.sample(rng, tuple(0 if i == axis else length for i, length in enumerate(shape)))
+            for name, value in results(case, sample).items():
+                if name in ("mean", "value_and_grad"):
+                    assert np.isnan(value)
+                elif name == "sum":
+                    assert value == 0
+                else:
+                    like = sample[name.split()[-1]] if " of " in name and "of none" not in name else None
+                    assert value.shape == (case.samples_shape(sample) if like is None else like.shape)
+                    assert value.dtype == sample.first.dtype
+                    np.testing.assert_array_equal(value, 0)
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 2), (2, 3, 0), (2, 3, 0, 4)], ids=str)
-@pytest.mark.parametrize("case", [case for case in CASES if case.rowwise], ids=str)
-def test_no_samples(case, shape, rng):
-    check_nothing(case, case.sample(rng, shape), shape[:1] + shape[2:])
-
-
-def check_nothing(case, sample, samples):
-    for name, value in results(case, sample).items():
+def check_left_out(found):
+    """Check that there is nothing: the mean is NaN, and the gradient of what is not there 0."""
+    for name, value in found.items():
         if name in ("mean", "value_and_grad"):
             assert np.isnan(value)
-        elif name == "sum":
-            assert value == 0
         else:
-            assert value.shape == (samples if "none" in name and "gradient" not in name else sample.input.shape)
-            assert value.dtype == sample.input.dtype
+            np.testing.assert_array_equal(value, np.zeros_like(value), err_msg=name)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_weights_that_sum_to_zero(case, rng):
-    """The mean over nothing is NaN, and the gradient of what is not there 0."""
-    sample = case.sample(rng, case.shapes()[2])
-    zeros = results(case, sample, np.zeros(case.samples_shape(sample.input)))
-    for name, value in zeros.items():
-        if name in ("mean", "value_and_grad"):
-            assert np.isnan(value)
-        else:
-            np.testing.assert_array_equal(value, np.zeros_like(value), err_msg=name)
+    sample = case.sample(rng, case.shapes[2])
+    check_left_out(results(case, sample, np.zeros(case.samples_shape(sample))))
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.target == "label"], ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if hasattr(case.loss_class(), "ignore_index")], ids=str)
 def test_only_ignored_samples(case, rng):
+    if not case.label:
+        return
     sample = case.sample(rng, (4, 3))
-    sample.target[:] = sample.options.get("ignore_index", -100)
-    sample.input[1] = NAN
-    for name, value in results(case, sample).items():
-        if name in ("mean", "value_and_grad"):
-            assert np.isnan(value)
-        else:
-            np.testing.assert_array_equal(value, np.zeros_like(value), err_msg=name)
+    sample[case.label][:] = case.loss(sample).ignore_index
+    sample.first[1] = NAN
+    check_left_out(results(case, sample))
 
 
 @DTYPES
 @pytest.mark.parametrize("case", PLAIN, ids=str)
 def test_nan_gives_nan_where_it_is_and_nowhere_else(case, dtype, rng):
-    """In long rows too, wherever it lies in them, and on any thread."""
+    """In each operand; in long rows too, wherever it lies in them, and on any thread."""
     for shape in [case.shape(70), case.shape(70_000, 1100)]:
-        sample = case.sample(rng, shape, dtype)
-        if case.target == "label":
-            sample.target[:] = rng.integers(0, shape[1], shape[0])
-        clean = results(case, sample)
-        place = len(sample.input) // 2
-        # Of the negative log-likelihood, only the label's score counts.
-        spot = (place, sample.target[place]) if case.name == "nll_loss" else (place, -1) if case.rowwise else place
-        sample.input[spot] = NAN
-        with threads(2):
-            dirty = results(case, sample)
-        others = np.arange(len(sample.input)) != place
-        assert np.isnan(dirty["mean"])
-        assert np.isnan(dirty["sum"])
-        assert np.isnan(dirty["none"][place])
-        np.testing.assert_array_equal(dirty["none"][others], clean["none"][others])
-        np.testing.assert_array_equal(dirty["gradient"][others], clean["gradient"][others])
-        if case.name != "nll_loss":
-            assert np.isnan(dirty["gradient"][place]).any()
+        clean = case.sample(rng, shape, dtype)
+        if case.label:
+            clean[case.label][:] = rng.integers(0, shape[1], shape[0])
+        expected = results(case, clean)
+        place = len(clean.first) // 2
+        others = np.arange(len(clean.first)) != place
+        for name, operand in case.operands.items():
+            if operand.kind in ("label", "sign") or operand.shape != "same":
+                continue
+            sample = clean.map(np.copy)
+            # Of the negative log-likelihood, only the label's score counts.
+            only_label = case.name == "nll_loss"
+            spot = (place, sample[case.label][place]) if only_label else place if case.elementwise else (place, -1)
+            sample[name][spot] = NAN
+            with threads(2):
+                dirty = results(case, sample)
+            assert np.isnan(dirty["mean"])
+            assert np.isnan(dirty["sum"])
+            assert np.isnan(dirty["none"][place])
+            np.testing.assert_array_equal(dirty["none"][others], expected["none"][others])
+            gradients = [
+                key for key in expected if key.startswith("unreduced gradient") and expected[key].shape == shape
+            ]
+            for key in gradients:
+                np.testing.assert_array_equal(dirty[key][others], expected[key][others])
+            # A line's slope does not depend on where it is.
+            if not only_label and gradients:
+                assert any(np.isnan(dirty[key][place]).any() for key in gradients) or case.name in LINES
 
 
-@pytest.mark.parametrize("case", [case for case in PLAIN if case.target != "label"], ids=str)
-def test_nan_in_the_target_or_in_weights_gives_nan(case, rng):
-    sample = case.sample(rng, case.shapes()[1])
-    sample.target.ravel()[3] = NAN
-    assert np.isnan(case.function(sample.input, sample.target, **sample.options))
-    weight = np.ones(case.samples_shape(sample.input))
+#: Losses that are made of lines, whose slopes are constants.
+LINES = ("hinge_embedding_loss", "margin_ranking_loss")
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=str)
+def test_nan_in_weights_gives_nan(case, rng):
+    sample = case.sample(rng, case.shapes[1])
+    if case.label:
+        sample[case.label][:] = 0
+    weight = np.ones(case.samples_shape(sample))
     weight.ravel()[0] = NAN
-    assert np.isnan(case.function(sample.input, case.sample(rng, sample.input.shape).target, sample_weight=weight))
+    assert np.isnan(case.value(sample, sample_weight=weight))
+    assert np.isnan(case.value(sample, sample_weight=weight, reduction="sum"))
 
 
 @DTYPES

@@ -3,7 +3,6 @@
 import functools
 import itertools
 
-import lossrs
 import numpy as np
 import pytest
 from cases import CASES, FLOATS, PLAIN, assert_same, exact_mean, results, verb
@@ -28,7 +27,7 @@ def test_verbs_agree(case, rng):
     for shape in case.shapes:
         sample = case.sample(rng, shape)
         for sample_weight in (None, sample_weight_of(case, sample, rng)):
-            for reduction in lossrs.losses[case.name].reductions:
+            for reduction in case.loss_class.reductions:
                 options = {"sample_weight": sample_weight, "reduction": reduction}
                 value, gradients = case.value_and_grad(sample, **options)
                 assert_equal(case.value(sample, **options), value)
@@ -107,7 +106,7 @@ def test_backward_multiplies_the_gradient(case, rng):
 def test_classes_are_functions_with_their_options(case, rng):
     sample = case.sample(rng, case.shapes[2])
     weight = sample_weight_of(case, sample, rng)
-    for reduction in lossrs.losses[case.name].reductions:
+    for reduction in case.loss_class.reductions:
         loss = case.loss(sample, reduction=reduction)
         for name in case.verbs:
             grad_output = np.ones(case.samples_shape(sample)) if reduction == "none" else 2.0
@@ -244,7 +243,7 @@ def test_weight_zero_of_an_element_removes_it(case, rng):
 @pytest.mark.parametrize("case", [case for case in PLAIN if case.label and "weight" in case.arrays], ids=str)
 @pytest.mark.parametrize("why", ["ignored", "of weight 0"])
 def test_samples_of_an_ignored_label_or_of_class_weight_zero_are_left_out(case, why, rng):
-    ignored = getattr(lossrs.losses[case.name](), "ignore_index", None)
+    ignored = getattr(case.loss_class(), "ignore_index", None)
     if why == "ignored" and ignored is None:
         return
     sample = case.sample(rng, (60, 5))
