@@ -225,7 +225,7 @@ fn formulas(criterion: &mut Criterion) {
                 "ignore_index" => Parameter::Integer(-100),
                 "mode" => Parameter::Word("binary".into()),
                 "empty" => Parameter::Word("smooth".into()),
-                _ => Parameter::Number(1.0),
+                _ => Parameter::Integer(1),
             })
         };
         match losses::named(name, &Parameters(&parameters)).unwrap() {
