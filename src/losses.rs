@@ -2,13 +2,16 @@
 
 mod absolute_error;
 mod binary_cross_entropy;
+mod contrastive;
+mod cosine_embedding;
 mod cross_entropy;
 mod huber;
 mod nll;
 mod smooth_l1;
 mod squared_error;
+mod triplet_margin;
 
-use crate::drive::{pointwise, rows};
+use crate::drive::{embeddings, pointwise, rows};
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -21,6 +24,8 @@ pub enum Loss {
         /// With probabilities as targets, where the loss takes them.
         probabilities: Option<Box<dyn rows::Loss>>,
     },
+    /// Of vectors, a pair or a triplet of them.
+    Embeddings(Box<dyn embeddings::Loss>),
 }
 
 /// The parameters of a loss, by name.
@@ -53,6 +58,12 @@ registry! {
     "binary_cross_entropy_with_logits" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropyWithLogits),
     "nll_loss" => |_p| Loss::Rowwise { labels: rowwise(nll::NegativeLogLikelihood), probabilities: None },
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?),
+    "cosine_embedding_loss" => |p| {
+        Loss::Embeddings(embeddings(cosine_embedding::CosineEmbedding { margin: p.number("margin")? }))
+    },
+    "contrastive_loss" => |p| Loss::Embeddings(embeddings(contrastive::Contrastive { margin: p.positive("margin")? })),
+    "contrastive_distance_loss" => |p| pointwise(contrastive::Contrastive { margin: p.positive("margin")? }),
+    "triplet_margin_loss" => |p| triplet_margin_loss(p)?,
 }
 
 fn pointwise<const N: usize>(loss: impl crate::loss::Pointwise<N>) -> Loss {
@@ -78,7 +89,47 @@ fn cross_entropy(label_smoothing: f64) -> Loss {
     }
 }
 
+fn embeddings<const M: usize, const K: usize, const S: usize>(
+    loss: impl crate::loss::Embeddings<M, K, S>,
+) -> Box<dyn embeddings::Loss> {
+    Box::new(embeddings::Formula(loss))
+}
+
+/// A triplet loss with a distance.
+fn triplet<D: triplet_margin::Distance>(distance: D, p: &Parameters<'_>) -> Result<Loss, String> {
+    use triplet_margin::TripletMargin;
+    let (margin, swap) = (p.positive("margin")?, p.flag("swap")?);
+    Ok(Loss::Embeddings(if swap {
+        embeddings(TripletMargin::<D, true> { distance, margin })
+    } else {
+        embeddings(TripletMargin::<D, false> { distance, margin })
+    }))
+}
+
+fn triplet_margin_loss(parameters: &Parameters<'_>) -> Result<Loss, String> {
+    use triplet_margin::{Chebyshev, Euclidean, Manhattan, Minkowski};
+    let p = parameters.within("p", "at least 1", |p| p >= 1.0)?;
+    let eps = parameters.number("eps")?;
+    if p == 1.0 {
+        triplet(Manhattan { eps }, parameters)
+    } else if p == 2.0 {
+        triplet(Euclidean { eps }, parameters)
+    } else if p == f64::INFINITY {
+        triplet(Chebyshev { eps }, parameters)
+    } else {
+        triplet(Minkowski { p, eps }, parameters)
+    }
+}
+
 impl Parameters<'_> {
+    fn number(&self, name: &str) -> Result<f64, String> {
+        self.within(name, "a finite number", f64::is_finite)
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, String> {
+        Ok(self.within(name, "true or false", |value| value == 0.0 || value == 1.0)? != 0.0)
+    }
+
     fn within(&self, name: &str, range: &str, is_within: impl Fn(f64) -> bool) -> Result<f64, String> {
         let value = (self.0)(name).ok_or_else(|| format!("{name} is missing"))?;
         if is_within(value) { Ok(value) } else { Err(format!("{name} must be {range}, got {value}")) }
