@@ -6,27 +6,86 @@
 
 use crate::real::Real;
 
-/// A loss at a point, and its derivatives with respect to the input there.
+/// A loss at a point, and its derivatives there with respect to `D` of its operands.
 #[derive(Clone, Copy, Debug)]
-pub struct Jet<T> {
+pub struct Jet<T, const D: usize = 1> {
     /// The loss.
     pub value: T,
-    /// Its first derivative.
-    pub slope: T,
-    /// Its second derivative.
-    pub curvature: T,
+    /// Its first derivatives.
+    pub slope: [T; D],
+    /// Its second derivatives, each with respect to one operand.
+    pub curvature: [T; D],
 }
 
-/// A loss of an input and `N − 1` other operands, element by element.
-pub trait Pointwise<const N: usize = 2>: Copy + Send + Sync + 'static {
+/// Which values an operand may have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Domain {
+    /// Any.
+    Real,
+    /// Those of a closed interval, and NaN.
+    Interval(f64, f64),
+    /// −1 and 1.
+    Sign,
+    /// 0 and 1.
+    Binary,
+}
+
+impl Domain {
+    /// Whether a value is one of them.
+    pub fn contains(self, x: f64) -> bool {
+        match self {
+            Self::Real => true,
+            Self::Interval(low, high) => !(x < low || x > high),
+            Self::Sign => x.abs() == 1.0,
+            Self::Binary => x == 0.0 || x == 1.0,
+        }
+    }
+}
+
+/// A loss of an input and `N − 1` other operands, element by element, with derivatives with respect to `D` of them.
+pub trait Pointwise<const N: usize = 2, const D: usize = 1>: Copy + Send + Sync + 'static {
+    /// The operands' names.
+    const OPERANDS: [&'static str; N] = input_and_target();
+
+    /// How many of the operands must be given; the others are 1 where they are not.
+    const REQUIRED: usize = N;
+
+    /// The operands that have derivatives.
+    const DIFFERENTIABLE: [usize; D] = first();
+
+    /// How many of those are meant where a call does not say which.
+    const ASKED: usize = D;
+
+    /// The operand that may lack the last axis, along which it is the same.
+    const SHARED: Option<usize> = None;
+
     /// Whether the mean of a weighted loss divides by the sum of the weights rather than by the count.
     const WEIGHT_NORMALISES: bool = false;
 
-    /// The closed interval that each operand must lie in, if it must. A NaN may lie anywhere.
-    const DOMAIN: [Option<(f64, f64)>; N] = [None; N];
+    /// Whether the losses may be reduced to their sum over the length of the first axis.
+    const BATCH_MEAN: bool = false;
+
+    /// The values that each operand may have.
+    const DOMAIN: [Domain; N] = [Domain::Real; N];
 
     /// The loss at `[input, target, …]`.
-    fn at<T: Real>(&self, operands: [T; N]) -> Jet<T>;
+    fn at<T: Real>(&self, operands: [T; N]) -> Jet<T, D>;
+}
+
+const fn input_and_target<const N: usize>() -> [&'static str; N] {
+    let mut names = ["input"; N];
+    names[1] = "target";
+    names
+}
+
+const fn first<const D: usize>() -> [usize; D] {
+    let mut operands = [0; D];
+    let mut i = 0;
+    while i < D {
+        operands[i] = i;
+        i += 1;
+    }
+    operands
 }
 
 /// A class of a row: its score and what the target says of it.
@@ -90,8 +149,11 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
 ///
 /// A loss is at least 0. Where it is 0 it is at its least, so that its derivatives are 0 whatever the features.
 pub trait Embeddings<const M: usize, const K: usize, const S: usize>: Copy + Send + Sync + 'static {
-    /// What a target must be one of, where the loss has one.
-    const TARGETS: Option<[f64; 2]> = None;
+    /// The operands' names: the vectors', and the target's, where the loss has one.
+    const OPERANDS: &'static [&'static str];
+
+    /// The values that a target may have.
+    const TARGETS: Domain = Domain::Real;
 
     /// Whether the formula sees the vectors at unit length, x / √(‖x‖² + ε), and ε. The factor 1/√(‖x‖² + ε) is then a
     /// vector's scale; else its scale is 1.

@@ -6,7 +6,7 @@ use _lossrs::drive::embeddings::{Call, Kind};
 use _lossrs::drive::layout::{Layout, Operand};
 use _lossrs::drive::rows::Matrix;
 use _lossrs::isa::Isa;
-use _lossrs::losses::{Loss, Parameters, named};
+use _lossrs::losses::{Loss, Parameter, Parameters, named};
 use _lossrs::storage::{Dtype, Run};
 use proptest::prelude::*;
 use std::sync::Mutex;
@@ -77,8 +77,15 @@ fn call<T: Kind>(
     weights: &[f64],
     (stride, gap): (usize, usize),
 ) -> Answer<T> {
-    let parameter = |name: &str| parameters.iter().find(|parameter| parameter.0 == name).map(|parameter| parameter.1);
-    let Ok(Loss::Embeddings(loss)) = named(name, &Parameters(&parameter)) else { panic!("{name} is not of embeddings") };
+    let parameter = |name: &str| {
+        parameters.iter().find(|parameter| parameter.0 == name).map(|parameter| match parameter {
+            ("swap", swap) => Parameter::Integer(*swap as i128),
+            (_, number) => Parameter::Number(*number),
+        })
+    };
+    let Ok(Loss::Embeddings(loss)) = named(name, &Parameters(&parameter)) else {
+        panic!("{name} is not of embeddings")
+    };
     assert_eq!(loss.vectors(), vectors);
     let size = size_of::<T>();
     let row = (features * stride + gap) * size;
@@ -111,7 +118,8 @@ fn call<T: Kind>(
         want: Want::ValueAndGradient,
         features,
         vectors: &matrices,
-        target: loss.targets().map(|targets| (&target, targets)),
+        target: loss.operands().get(vectors).map(|_| &target),
+        domain: loss.targets(),
         sample_weight: Some(&weight),
         grad_output: None,
         factor: 1.0,

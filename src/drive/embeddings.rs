@@ -6,12 +6,14 @@
 //! depend on the number of features alone. What follows from the sums is computed for all rows of a group at once, a row in
 //! each lane.
 
+#![allow(clippy::needless_range_loop, reason = "an index is the same lane, row or sum of several arrays")]
+
 use crate::drive::block::{self, BLOCK, Block, LANES, Number};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::rows::Matrix;
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel};
-use crate::loss::Embeddings;
+use crate::loss::{Domain, Embeddings};
 use crate::real::Real;
 use crate::storage;
 use crate::sum::ExactSum;
@@ -72,8 +74,10 @@ pub trait Blocks<T>: Send + Sync {
 pub trait Loss: Blocks<f32> + Blocks<f64> {
     /// The number of vectors in a row.
     fn vectors(&self) -> usize;
+    /// [`Embeddings::OPERANDS`]
+    fn operands(&self) -> &'static [&'static str];
     /// [`Embeddings::TARGETS`]
-    fn targets(&self) -> Option<[f64; 2]>;
+    fn targets(&self) -> Domain;
 }
 
 /// A number in which a [`Loss`] can be evaluated.
@@ -102,7 +106,11 @@ impl<L: Embeddings<M, K, S>, const M: usize, const K: usize, const S: usize> Los
         M
     }
 
-    fn targets(&self) -> Option<[f64; 2]> {
+    fn operands(&self) -> &'static [&'static str] {
+        L::OPERANDS
+    }
+
+    fn targets(&self) -> Domain {
         L::TARGETS
     }
 }
@@ -300,8 +308,8 @@ impl<T: Real> Kernel for Scale<'_, T> {
             for row in 0..LANES {
                 let square = squared_lengths[m][row] + self.epsilon;
                 // A vector of infinite length has no direction.
-                let undefined = square - square;
-                scales[row] = T::of(1.0 / square.sqrt() + undefined);
+                let square = if square == f64::INFINITY { f64::NAN } else { square };
+                scales[row] = T::of(1.0 / square.sqrt());
             }
             self.rows.scales[m] = scales;
         }
@@ -320,30 +328,24 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
 {
     #[inline(always)]
     fn terms(&self, features: [T; M]) -> [T; K] {
-        let terms = self.loss.terms(scaled::<L, T, M, K, S>(features, self.scales));
-        self.needed(terms)
+        needed::<L, T, M, K, S>(self.loss.terms(scaled::<L, T, M, K, S>(features, self.scales)))
     }
 
     #[inline(always)]
     fn join(&self, a: [T; K], b: [T; K]) -> [T; K] {
-        self.needed(self.loss.join(a, b))
+        needed::<L, T, M, K, S>(self.loss.join(a, b))
     }
 }
 
-impl<L, T: Real, const M: usize, const S: usize> Scaled<L, T, M, S> {
-    /// Drops the sums that are not read.
-    #[inline(always)]
-    fn needed<const K: usize>(&self, mut sums: [T; K]) -> [T; K]
-    where
-        L: Embeddings<M, K, S>,
-    {
-        for k in 0..K {
-            if !L::NEEDED[k] {
-                sums[k] = T::ZERO;
-            }
+/// Drops the sums that are not read.
+#[inline(always)]
+fn needed<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: usize>(mut sums: [T; K]) -> [T; K] {
+    for k in 0..K {
+        if !L::NEEDED[k] {
+            sums[k] = T::ZERO;
         }
-        sums
     }
+    sums
 }
 
 /// Features as the formula sees them.
@@ -446,16 +448,15 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
     fn run(self) {
         let Self { loss, features, rows, results } = self;
         let (scales, slopes): ([[T; LANES]; M], [[T; LANES]; S]) = (first(&rows.scales), first(&rows.slopes));
-        let mut rooms = results.0.iter_mut();
-        // SAFETY: the loop writes every element of each slice.
-        let mut results: [&mut [T]; M] = std::array::from_fn(|_| match rooms.next() {
-            Some(room) => unsafe { room.written(features.rows * features.len) },
-            None => &mut [],
-        });
+        let mut all: [&mut [T]; M] = std::array::from_fn(|_| &mut [][..]);
+        for (derivatives, room) in all.iter_mut().zip(&mut results.0) {
+            // SAFETY: the loop writes every element.
+            *derivatives = unsafe { room.written(features.rows * features.len) };
+        }
         for row in 0..features.rows.min(LANES) {
             let (scales, slopes, factor) = (across(&scales, row), across(&slopes, row), rows.factors[row]);
             let at = row * features.len;
-            let mut to: [&mut [T]; M] = results.each_mut().map(|room| &mut room[at..at + features.len]);
+            let mut to: [&mut [T]; M] = all.each_mut().map(|all| &mut all[at..at + features.len]);
             if rows.are_flat[row] {
                 for to in &mut to {
                     to.fill(T::ZERO);
@@ -505,8 +506,10 @@ pub struct Call<'a> {
     pub features: usize,
     /// The vectors of each sample.
     pub vectors: &'a [Matrix],
-    /// The targets, and what they must be one of.
-    pub target: Option<(&'a Operand, [f64; 2])>,
+    /// The targets.
+    pub target: Option<&'a Operand>,
+    /// The values that a target may have.
+    pub domain: Domain,
     /// Weights that multiply losses and derivatives; 0 leaves a sample out.
     pub sample_weight: Option<&'a Operand>,
     /// What each row of the gradients is multiplied by, in a vector-Jacobian product.
@@ -581,14 +584,14 @@ impl Call<'_> {
                     })
                 };
                 block::add(isa, &mut found.weight, weights);
-                if let Some((operand, [low, high])) = self.target {
+                if let Some(operand) = self.target {
                     // SAFETY: the caller's.
                     let targets = unsafe { self.layout.fetch(isa, operand, start, len, &mut targets) };
-                    let (low, high) = (T::of(low), T::of(high));
-                    let misfit =
-                        |&i: &usize| targets[i] != low && targets[i] != high && weights[i] != T::ZERO;
-                    let first = (0..len).find(misfit).map(|i| start + i);
-                    found.misfit = found.misfit.into_iter().chain(first).min();
+                    if !block::is_within(isa, &targets[..len], self.domain) {
+                        let misfit = |&i: &usize| !self.domain.contains(targets[i].to_f64()) && weights[i] != T::ZERO;
+                        let first = (0..len).find(misfit).map(|i| start + i);
+                        found.misfit = found.misfit.into_iter().chain(first).min();
+                    }
                 }
             }
             found
@@ -673,7 +676,7 @@ impl Call<'_> {
         // below `at`.
         unsafe {
             for (operand, lanes) in [
-                (self.target.map(|(target, _)| target), &mut rows.targets),
+                (self.target, &mut rows.targets),
                 (self.sample_weight, &mut rows.weights),
                 (self.grad_output, &mut rows.factors),
             ] {
@@ -730,14 +733,13 @@ impl Call<'_> {
                 let room = room.written(rows * len);
                 for (row, (slice, room)) in slices.iter_mut().zip(room.chunks_exact_mut(len)).enumerate() {
                     let run = matrix.row(self.layout, start + row).from(first);
-                    *slice = match run.as_slice(len) {
-                        Some(slice) => slice,
-                        None => {
-                            if fresh {
-                                run.load(isa, room);
-                            }
-                            room
+                    *slice = if let Some(slice) = run.as_slice(len) {
+                        slice
+                    } else {
+                        if fresh {
+                            run.load(isa, room);
                         }
+                        room
                     };
                 }
             }

@@ -1,4 +1,4 @@
-use crate::loss::{Embeddings, Jet, Pointwise};
+use crate::loss::{Domain, Embeddings, Jet, Pointwise};
 use crate::real::Real;
 
 /// The contrastive loss of a pair at distance d: d² where the target is 1, max(0, margin − d)² where it is 0.
@@ -13,7 +13,8 @@ pub struct Contrastive {
 
 /// Of the Euclidean distance of two vectors.
 impl Embeddings<2, 1, 1> for Contrastive {
-    const TARGETS: Option<[f64; 2]> = Some([0.0, 1.0]);
+    const OPERANDS: &'static [&'static str] = &["input1", "input2", "target"];
+    const TARGETS: Domain = Domain::Binary;
 
     #[inline(always)]
     fn terms<T: Real>(&self, [x, y]: [T; 2]) -> [T; 1] {
@@ -45,18 +46,19 @@ impl Embeddings<2, 1, 1> for Contrastive {
 
 /// Of a distance itself, with targets between as well: y d² + (1 − y) max(0, margin − d)².
 impl Pointwise for Contrastive {
-    const DOMAIN: [Option<(f64, f64)>; 2] = [Some((0.0, f64::INFINITY)), Some((0.0, 1.0))];
+    const OPERANDS: [&'static str; 2] = ["distance", "target"];
+    const DOMAIN: [Domain; 2] = [Domain::Interval(0.0, f64::INFINITY), Domain::Interval(0.0, 1.0)];
 
     #[inline(always)]
     fn at<T: Real>(&self, [d, y]: [T; 2]) -> Jet<T> {
-        let (two, far) = (T::of(2.0), T::ONE - y);
+        let (two, unlike) = (T::of(2.0), T::ONE - y);
         let short = T::ZERO.max(T::of(self.margin) - d);
-        // A part of weight 0 is 0, at an infinite distance as well.
-        let near = if y == T::ZERO { T::ZERO } else { y * d };
+        // A target of 0 makes nothing of an infinite distance.
+        let far = if y == T::ZERO { y } else { d };
         Jet {
-            value: if y == T::ZERO { far * (short * short) } else { near * d + far * (short * short) },
-            slope: two * (near - far * short),
-            curvature: two * (y + if short > T::ZERO { far } else { T::ZERO }),
+            value: y * (far * far) + unlike * (short * short),
+            slope: [two * (y * far - unlike * short)],
+            curvature: [two * (y + if short > T::ZERO { unlike } else { T::ZERO })],
         }
     }
 }

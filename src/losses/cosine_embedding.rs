@@ -1,4 +1,4 @@
-use crate::loss::Embeddings;
+use crate::loss::{Domain, Embeddings};
 use crate::real::Real;
 
 /// The cosine loss of a pair: 1 − cos(x, y) where the target is 1, max(0, cos(x, y) − margin) where it is −1.
@@ -29,7 +29,8 @@ pub fn cosine_slopes<T: Real>(distance: T, [x_scale, y_scale]: [T; 2], [x, y]: [
 }
 
 impl Embeddings<2, 2, 2> for CosineEmbedding {
-    const TARGETS: Option<[f64; 2]> = Some([-1.0, 1.0]);
+    const OPERANDS: &'static [&'static str] = &["input1", "input2", "target"];
+    const TARGETS: Domain = Domain::Sign;
     const UNIT: Option<f64> = Some(EPSILON);
 
     #[inline(always)]

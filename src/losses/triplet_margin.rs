@@ -262,6 +262,7 @@ impl<D: Distance, const SWAP: bool> TripletMargin<D, SWAP> {
 }
 
 impl<D: Distance, const SWAP: bool> Embeddings<3, 6, 6> for TripletMargin<D, SWAP> {
+    const OPERANDS: &'static [&'static str] = &["anchor", "positive", "negative"];
     const UNIT: Option<f64> = D::UNIT;
     const NEEDED: [bool; 6] = [true, D::COUNTS, true, D::COUNTS, SWAP, SWAP && D::COUNTS];
 
