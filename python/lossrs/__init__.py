@@ -14,6 +14,13 @@ from lossrs._lossrs import (
     instruction_set,
     set_num_threads,
 )
+from lossrs.definitions.embeddings import (
+    ContrastiveDistanceLoss,
+    ContrastiveLoss,
+    CosineEmbeddingLoss,
+    TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
+)
 from lossrs.definitions.pointwise import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -36,6 +43,9 @@ from lossrs.threads import register_with_threadpoolctl
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "ContrastiveDistanceLoss",
+    "ContrastiveLoss",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "DomainError",
     "ExactSum",
@@ -53,6 +63,8 @@ __all__ = [
     "SigmoidFocalLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",
+    "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
     "__version__",
     "functional",
     "get_num_threads",
