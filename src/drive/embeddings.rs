@@ -154,8 +154,10 @@ impl<T: Real> Features<'_, T> {
     }
 }
 
-/// Sums over the features, of some type of numbers.
+/// Sums over the features of a row, of some type of numbers.
 trait Sums<T, U, const M: usize, const K: usize>: Copy {
+    /// The same for another row.
+    fn of_row(self, row: usize) -> Self;
     fn terms(&self, features: [T; M]) -> [U; K];
     fn join(&self, a: [U; K], b: [U; K]) -> [U; K];
 }
@@ -220,19 +222,18 @@ fn quads<T: Real, U: Real, const M: usize, const K: usize>(
 
 /// The sums over the features of each row of a group.
 #[inline(always)]
-fn group_sums<T: Real, U: Real, F: Sums<T, U, M, K>, const M: usize, const K: usize>(
-    formula: impl Fn(usize) -> F,
+fn group_sums<T: Real, U: Real, const M: usize, const K: usize>(
+    formula: impl Sums<T, U, M, K>,
     features: &Features<'_, T>,
 ) -> [[U; LANES]; K] {
     let mut folded = [[[U::ZERO; QUAD]; LANES]; K];
     for row in 0..features.rows.min(LANES) {
-        let quads = quads(formula(row), features, row);
+        let quads = quads(formula.of_row(row), features, row);
         for k in 0..K {
             folded[k][row] = quads[k];
         }
     }
     let mut sums = [[U::ZERO; LANES]; K];
-    let formula = formula(0);
     for row in 0..LANES {
         let mut parts = [[U::ZERO; K]; QUAD];
         for quad in 0..QUAD {
@@ -254,6 +255,11 @@ fn group_sums<T: Real, U: Real, F: Sums<T, U, M, K>, const M: usize, const K: us
 struct Squares;
 
 impl<T: Real, const M: usize> Sums<T, f64, M, M> for Squares {
+    #[inline(always)]
+    fn of_row(self, _: usize) -> Self {
+        self
+    }
+
     #[inline(always)]
     fn terms(&self, features: [T; M]) -> [f64; M] {
         let mut squares = [0.0; M];
@@ -282,7 +288,7 @@ impl<T: Real, const M: usize> Kernel for Measure<'_, T, M> {
 
     #[inline(always)]
     fn run(self) {
-        let sums: [[f64; LANES]; M] = group_sums::<T, f64, _, M, M>(|_| Squares, self.features);
+        let sums: [[f64; LANES]; M] = group_sums(Squares, self.features);
         for m in 0..M {
             for row in 0..LANES {
                 self.squared_lengths[m][row] += sums[m][row];
@@ -320,12 +326,18 @@ impl<T: Real> Kernel for Scale<'_, T> {
 #[derive(Clone, Copy)]
 struct Scaled<L, T, const M: usize, const S: usize> {
     loss: L,
+    all: [[T; LANES]; M],
     scales: [T; M],
 }
 
 impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: usize> Sums<T, T, M, K>
     for Scaled<L, T, M, S>
 {
+    #[inline(always)]
+    fn of_row(self, row: usize) -> Self {
+        Self { scales: across(&self.all, row), ..self }
+    }
+
     #[inline(always)]
     fn terms(&self, features: [T; M]) -> [T; K] {
         needed::<L, T, M, K, S>(self.loss.terms(scaled::<L, T, M, K, S>(features, self.scales)))
@@ -377,8 +389,8 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
     fn run(self) {
         let Self { loss, features, rows } = self;
         let scales: [[T; LANES]; M] = first(&rows.scales);
-        let formula = |row| Scaled::<L, T, M, S> { loss, scales: across(&scales, row) };
-        let sums: [[T; LANES]; K] = group_sums::<T, T, _, M, K>(formula, features);
+        let formula = Scaled::<L, T, M, S> { loss, all: scales, scales: across(&scales, 0) };
+        let sums: [[T; LANES]; K] = group_sums(formula, features);
         let mut all: [[f64; LANES]; K] = first(&rows.sums);
         for row in 0..LANES {
             let joined = loss.join(across(&all, row), across(&sums, row).map(T::to_f64));
@@ -463,36 +475,41 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
                 }
                 continue;
             }
-            let derive = |chunk: [[T; LANES]; M]| {
-                let mut derivatives = [[T::ZERO; LANES]; M];
-                for lane in 0..LANES {
-                    let features = scaled::<L, T, M, K, S>(across(&chunk, lane), scales);
-                    let of_lane = loss.at(slopes, scales, features);
-                    for m in 0..M {
-                        derivatives[m][lane] = of_lane[m] * factor;
-                    }
-                }
-                derivatives
-            };
             let (whole, left) = features.row::<M>(row);
             for i in 0..features.len / LANES {
                 let mut chunk = [[T::ZERO; LANES]; M];
                 for m in 0..M {
                     chunk[m] = whole[m][i];
                 }
-                let derivatives = derive(chunk);
+                let derivatives = Self::lanes(loss, slopes, scales, chunk, factor);
                 for m in 0..M {
                     to[m].as_chunks_mut().0[i] = derivatives[m];
                 }
             }
             let tail = features.len % LANES;
             if tail > 0 {
-                let derivatives = derive(left);
+                let derivatives = Self::lanes(loss, slopes, scales, left, factor);
                 for m in 0..M {
                     to[m][features.len - tail..].copy_from_slice(&derivatives[m][..tail]);
                 }
             }
         }
+    }
+}
+
+impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: usize> Derive<'_, L, T, M, K, S> {
+    /// The derivatives at some features. In arrays of their own, which no operand can share.
+    #[inline(always)]
+    fn lanes(loss: L, slopes: [T; S], scales: [T; M], chunk: [[T; LANES]; M], factor: T) -> [[T; LANES]; M] {
+        let mut derivatives = [[T::ZERO; LANES]; M];
+        for lane in 0..LANES {
+            let features = scaled::<L, T, M, K, S>(across(&chunk, lane), scales);
+            let of_lane = loss.at(slopes, scales, features);
+            for m in 0..M {
+                derivatives[m][lane] = of_lane[m] * factor;
+            }
+        }
+        derivatives
     }
 }
 
