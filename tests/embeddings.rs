@@ -170,11 +170,11 @@ proptest! {
             (0..formula.2).map(|m| numbers(seed ^ m as u64, samples * features)).collect();
         let (targets, weights) = (targets(formula, samples), vec![1.0; samples]);
         let answer = call(formula, features, samples, &data, &targets, &weights, (1, 0));
-        for row in 0..samples {
+        for (row, &target) in targets.iter().enumerate() {
             let at = row * features;
             let mut vectors: Vec<Vec<f64>> = data.iter().map(|data| data[at..at + features].to_vec()).collect();
             let loss = |vectors: &[Vec<f64>]| {
-                plain(formula, &vectors.iter().map(Vec::as_slice).collect::<Vec<_>>(), targets[row])
+                plain(formula, &vectors.iter().map(Vec::as_slice).collect::<Vec<_>>(), target)
             };
             let value = loss(&vectors);
             let error = (answer.values[row] - value).abs();

@@ -30,9 +30,9 @@ const FEATURES_PER_TASK: usize = 1 << 15;
 /// The lanes that sums of a row are left in, until those of a group are folded together.
 const QUAD: usize = 4;
 
-/// A block of features of a group of rows: the same features of each row's vectors.
+/// A block of features of a group of rows: the same features of each row's vectors, in whole lanes.
 pub struct Features<'a, T> {
-    vectors: [[&'a [T]; LANES]; MOST_VECTORS],
+    vectors: [[&'a [[T; LANES]]; LANES]; MOST_VECTORS],
     rows: usize,
     len: usize,
 }
@@ -53,8 +53,22 @@ pub struct Rows<T> {
     are_flat: [bool; LANES],
 }
 
-/// Room for the derivatives of a group's block, row after row.
+/// Room for the derivatives of a group's block, row after row, each in whole lanes.
 pub struct Results<T>([Block<T>; MOST_VECTORS]);
+
+impl<T: Real> Results<T> {
+    /// Writes the zeros that are the derivatives of rows whatever their features.
+    fn flatten(&mut self, are_flat: &[bool], len: usize) {
+        let width = len.next_multiple_of(LANES);
+        for room in &mut self.0 {
+            // SAFETY: a row is filled, or has been.
+            let rows = unsafe { room.written(are_flat.len() * width) };
+            for (row, _) in rows.chunks_exact_mut(width).zip(are_flat).filter(|(_, is_flat)| **is_flat) {
+                row.fill(T::ZERO);
+            }
+        }
+    }
+}
 
 /// A loss of embeddings whose formula is behind a pointer.
 pub trait Blocks<T>: Send + Sync {
@@ -140,18 +154,25 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
 }
 
 impl<T: Real> Features<'_, T> {
-    /// A row's vectors, in whole lanes; and what is left of them, filled up with zeros.
+    /// A row's vectors, of so many lanes.
     #[inline(always)]
-    fn row<const M: usize>(&self, row: usize) -> ([&[[T; LANES]]; M], [[T; LANES]; M]) {
-        let (mut whole, mut left): ([&[[T; LANES]]; M], _) = ([&[]; M], [[T::ZERO; LANES]; M]);
+    fn row<const M: usize>(&self, row: usize, lanes: usize) -> [&[[T; LANES]]; M] {
+        let mut vectors: [&[[T; LANES]]; M] = [&[]; M];
         for m in 0..M {
-            let (lanes, tail) = self.vectors[m][row].as_chunks();
-            left[m][..tail.len()].copy_from_slice(tail);
-            // The compiler is to see that all are equally long.
-            whole[m] = &lanes[..self.len / LANES];
+            vectors[m] = &self.vectors[m][row][..lanes];
         }
-        (whole, left)
+        vectors
     }
+}
+
+/// The same lanes of each vector.
+#[inline(always)]
+fn chunk<T: Real, const M: usize>(vectors: &[&[[T; LANES]]; M], index: usize) -> [[T; LANES]; M] {
+    let mut chunk = [[T::ZERO; LANES]; M];
+    for m in 0..M {
+        chunk[m] = vectors[m][index];
+    }
+    chunk
 }
 
 /// Sums over the features of a row, of some type of numbers.
@@ -180,12 +201,10 @@ fn quads<T: Real, U: Real, const M: usize, const K: usize>(
     row: usize,
 ) -> [[U; QUAD]; K] {
     let mut lanes = [[U::ZERO; LANES]; K];
-    let (whole, left) = features.row::<M>(row);
-    for i in 0..features.len / LANES {
-        let mut chunk = [[T::ZERO; LANES]; M];
-        for m in 0..M {
-            chunk[m] = whole[m][i];
-        }
+    let (whole, tail) = (features.len / LANES, features.len % LANES);
+    let vectors = features.row::<M>(row, whole);
+    for i in 0..whole {
+        let chunk = chunk(&vectors, i);
         for lane in 0..LANES {
             let sums = formula.join(across(&lanes, lane), formula.terms(across(&chunk, lane)));
             for k in 0..K {
@@ -193,10 +212,10 @@ fn quads<T: Real, U: Real, const M: usize, const K: usize>(
             }
         }
     }
-    let tail = features.len % LANES;
     if tail > 0 {
+        let chunk = chunk(&features.row::<M>(row, whole + 1), whole);
         for lane in 0..LANES {
-            let sums = formula.join(across(&lanes, lane), formula.terms(across(&left, lane)));
+            let sums = formula.join(across(&lanes, lane), formula.terms(across(&chunk, lane)));
             for k in 0..K {
                 // A lane beyond the last feature adds nothing.
                 lanes[k][lane] = if lane < tail { sums[k] } else { lanes[k][lane] };
@@ -324,18 +343,18 @@ impl<T: Real> Kernel for Scale<'_, T> {
 
 /// A formula's sums over features that are scaled.
 #[derive(Clone, Copy)]
-struct Scaled<L, T, const M: usize, const S: usize> {
+struct Scaled<'a, L, T, const M: usize, const S: usize> {
     loss: L,
-    all: [[T; LANES]; M],
+    all: &'a [[T; LANES]; M],
     scales: [T; M],
 }
 
 impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: usize> Sums<T, T, M, K>
-    for Scaled<L, T, M, S>
+    for Scaled<'_, L, T, M, S>
 {
     #[inline(always)]
     fn of_row(self, row: usize) -> Self {
-        Self { scales: across(&self.all, row), ..self }
+        Self { scales: across(self.all, row), ..self }
     }
 
     #[inline(always)]
@@ -388,26 +407,20 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
     #[inline(always)]
     fn run(self) {
         let Self { loss, features, rows } = self;
-        let scales: [[T; LANES]; M] = first(&rows.scales);
-        let formula = Scaled::<L, T, M, S> { loss, all: scales, scales: across(&scales, 0) };
+        let (Some(scales), Some(all)) = (rows.scales.first_chunk::<M>(), rows.sums.first_chunk_mut::<K>()) else {
+            return;
+        };
+        let formula = Scaled::<L, T, M, S> { loss, all: scales, scales: across(scales, 0) };
         let sums: [[T; LANES]; K] = group_sums(formula, features);
-        let mut all: [[f64; LANES]; K] = first(&rows.sums);
+        let mut joined = [[0.0; LANES]; K];
         for row in 0..LANES {
-            let joined = loss.join(across(&all, row), across(&sums, row).map(T::to_f64));
+            let of_row = loss.join(across(all, row), across(&sums, row).map(T::to_f64));
             for k in 0..K {
-                all[k][row] = joined[k];
+                joined[k][row] = of_row[k];
             }
         }
-        rows.sums[..K].copy_from_slice(&all);
+        *all = joined;
     }
-}
-
-/// The first few of an array.
-#[inline(always)]
-fn first<T: Copy, const N: usize, const MOST: usize>(all: &[T; MOST]) -> [T; N] {
-    let mut some = [all[0]; N];
-    some.copy_from_slice(&all[..N]);
-    some
 }
 
 struct Evaluate<'a, L, T, const M: usize, const K: usize, const S: usize> {
@@ -423,24 +436,27 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
     #[inline(always)]
     fn run(self) {
         let Self { loss, rows } = self;
-        let scales: [[T; LANES]; M] = first(&rows.scales);
-        let sums: [[f64; LANES]; K] = first(&rows.sums);
-        let (targets, weights) = (rows.targets, rows.weights);
+        let (Some(all_scales), Some(all_sums)) = (rows.scales.first_chunk::<M>(), rows.sums.first_chunk::<K>()) else {
+            return;
+        };
         let (mut values, mut are_flat) = ([T::ZERO; LANES], [false; LANES]);
         let mut slopes = [[T::ZERO; LANES]; S];
         for row in 0..LANES {
-            let (sums, scales) = (across(&sums, row).map(T::of), across(&scales, row));
-            let value = loss.value(sums, scales, targets[row]);
-            let weighed = value * weights[row];
-            values[row] = if weights[row] == T::ZERO { T::ZERO } else { weighed };
-            are_flat[row] = (value == T::ZERO) | (weights[row] == T::ZERO);
-            let of_row = loss.slopes(sums, scales, targets[row]);
+            let (sums, scales) = (across(all_sums, row).map(T::of), across(all_scales, row));
+            let (target, weight) = (rows.targets[row], rows.weights[row]);
+            let value = loss.value(sums, scales, target);
+            let weighed = value * weight;
+            values[row] = if weight == T::ZERO { T::ZERO } else { weighed };
+            are_flat[row] = (value == T::ZERO) | (weight == T::ZERO);
+            let of_row = loss.slopes(sums, scales, target);
             for s in 0..S {
                 slopes[s][row] = of_row[s];
             }
         }
         (rows.values, rows.are_flat) = (values, are_flat);
-        rows.slopes[..S].copy_from_slice(&slopes);
+        if let Some(first) = rows.slopes.first_chunk_mut() {
+            *first = slopes;
+        }
     }
 }
 
@@ -459,38 +475,29 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
     #[inline(always)]
     fn run(self) {
         let Self { loss, features, rows, results } = self;
-        let (scales, slopes): ([[T; LANES]; M], [[T; LANES]; S]) = (first(&rows.scales), first(&rows.slopes));
-        let mut all: [&mut [T]; M] = std::array::from_fn(|_| &mut [][..]);
+        let (Some(scales), Some(slopes)) = (rows.scales.first_chunk::<M>(), rows.slopes.first_chunk::<S>()) else {
+            return;
+        };
+        let lanes = features.len.div_ceil(LANES);
+        let mut all: [&mut [[T; LANES]]; M] = std::array::from_fn(|_| &mut [][..]);
         for (derivatives, room) in all.iter_mut().zip(&mut results.0) {
-            // SAFETY: the loop writes every element.
-            *derivatives = unsafe { room.written(features.rows * features.len) };
+            // SAFETY: the loop writes every row that is read.
+            *derivatives = unsafe { room.written(features.rows * lanes * LANES) }.as_chunks_mut().0;
         }
         for row in 0..features.rows.min(LANES) {
-            let (scales, slopes, factor) = (across(&scales, row), across(&slopes, row), rows.factors[row]);
-            let at = row * features.len;
-            let mut to: [&mut [T]; M] = all.each_mut().map(|all| &mut all[at..at + features.len]);
             if rows.are_flat[row] {
-                for to in &mut to {
-                    to.fill(T::ZERO);
-                }
                 continue;
             }
-            let (whole, left) = features.row::<M>(row);
-            for i in 0..features.len / LANES {
-                let mut chunk = [[T::ZERO; LANES]; M];
-                for m in 0..M {
-                    chunk[m] = whole[m][i];
-                }
-                let derivatives = Self::lanes(loss, slopes, scales, chunk, factor);
-                for m in 0..M {
-                    to[m].as_chunks_mut().0[i] = derivatives[m];
-                }
+            let (scales, slopes, factor) = (across(scales, row), across(slopes, row), rows.factors[row]);
+            let vectors = features.row::<M>(row, lanes);
+            let mut of_row: [&mut [[T; LANES]]; M] = std::array::from_fn(|_| &mut [][..]);
+            for (of_row, all) in of_row.iter_mut().zip(&mut all) {
+                *of_row = &mut all[row * lanes..][..lanes];
             }
-            let tail = features.len % LANES;
-            if tail > 0 {
-                let derivatives = Self::lanes(loss, slopes, scales, left, factor);
+            for i in 0..lanes {
+                let derivatives = Self::lanes(loss, slopes, scales, chunk(&vectors, i), factor);
                 for m in 0..M {
-                    to[m][features.len - tail..].copy_from_slice(&derivatives[m][..tail]);
+                    of_row[m][i] = derivatives[m];
                 }
             }
         }
@@ -637,7 +644,7 @@ impl Call<'_> {
         let isa = Isa::active();
         let samples = self.layout.len();
         let elements = self.vectors.len() * self.features;
-        let group = (BLOCK / self.features.max(1)).clamp(1, LANES);
+        let group = (BLOCK / self.features.next_multiple_of(LANES).max(1)).clamp(1, LANES);
         let groups = (FEATURES_PER_TASK / elements.max(1)).clamp(group, BLOCK) / group;
         let rows = group * groups;
         let work = |tasks: &mut Tasks<'_>| {
@@ -724,6 +731,7 @@ impl Call<'_> {
             if self.want.slope() {
                 for block in blocks(self.features, tasks) {
                     loss.derive(isa, &self.fetch(isa, start, len, block, fresh, rooms), rows, results);
+                    results.flatten(&rows.are_flat[..len], block.1);
                     self.put(isa, start, len, block, results);
                 }
             }
@@ -744,20 +752,19 @@ impl Call<'_> {
         rooms: &'a mut [Block<T>; MOST_VECTORS],
     ) -> Features<'a, T> {
         let mut features = Features { vectors: [[&[]; LANES]; MOST_VECTORS], rows, len };
-        for ((matrix, room), slices) in self.vectors.iter().zip(rooms).zip(&mut features.vectors) {
+        let width = len.next_multiple_of(LANES);
+        for ((matrix, room), vectors) in self.vectors.iter().zip(rooms).zip(&mut features.vectors) {
             // SAFETY: the caller's: all of the room that is used is written, now or before.
             unsafe {
-                let room = room.written(rows * len);
-                for (row, (slice, room)) in slices.iter_mut().zip(room.chunks_exact_mut(len)).enumerate() {
+                let room = room.written(rows * width);
+                for (row, (vector, room)) in vectors.iter_mut().zip(room.chunks_exact_mut(width)).enumerate() {
                     let run = matrix.row(self.layout, start + row).from(first);
-                    *slice = if let Some(slice) = run.as_slice(len) {
-                        slice
-                    } else {
-                        if fresh {
-                            run.load(isa, room);
-                        }
-                        room
-                    };
+                    let direct = if width == len { run.as_slice(len) } else { None };
+                    if direct.is_none() && fresh {
+                        run.load(isa, &mut room[..len]);
+                        room[len..].fill(T::ZERO);
+                    }
+                    *vector = direct.unwrap_or(room).as_chunks().0;
                 }
             }
         }
@@ -781,15 +788,16 @@ impl Call<'_> {
             let run = |row: usize| matrix.row(self.layout, start + row).from(first);
             let all = run(0);
             let stream = self.layout.len() * self.features * all.dtype.size() >= STREAM_FROM;
-            let is_one_run = (1..rows).all(|row| run(row).first == all.from(row * len).first);
+            let width = len.next_multiple_of(LANES);
+            let is_one_run = width == len && (1..rows).all(|row| run(row).first == all.from(row * len).first);
             // SAFETY: the caller's.
             unsafe {
-                let room = room.written(rows * len);
+                let room = room.written(rows * width);
                 if is_one_run {
                     all.store(isa, room, stream);
                 } else {
-                    for (row, derivatives) in room.chunks_exact(len).enumerate() {
-                        run(row).store(isa, derivatives, stream);
+                    for (row, derivatives) in room.chunks_exact(width).enumerate() {
+                        run(row).store(isa, &derivatives[..len], stream);
                     }
                 }
             }
