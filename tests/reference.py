@@ -104,6 +104,51 @@ def negative_log_likelihood(input, target, weight=None, ignore_index=-100):
     return times(kept, times(weight * target, -input).sum(class_axis(input))), times(kept, divisor)
 
 
+def cosine(first, second):
+    def square(vector):
+        return (vector * vector).sum(-1) + np.longdouble(1e-12)
+
+    return (first * second).sum(-1) / np.sqrt(square(first) * square(second))
+
+
+def cosine_embedding(input1, input2, target, margin=0.0):
+    similarity = cosine(input1, input2)
+    return np.where(target == 1, 1 - similarity, np.maximum(0, similarity - margin)), 1
+
+
+def contrastive_of_distance(distance, target, margin=1.0):
+    near, far = times(target, distance**2), times(1 - target, np.maximum(0, margin - distance) ** 2)
+    return near + far, 1
+
+
+def contrastive(input1, input2, target, margin=1.0):
+    return contrastive_of_distance(np.sqrt(((input1 - input2) ** 2).sum(-1)), target, margin)
+
+
+def triplet(distance, anchor, positive, negative, margin, swap):
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    return np.maximum(0, margin + near - (np.minimum(far, distance(positive, negative)) if swap else far)), 1
+
+
+def triplet_margin(anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False):
+    def distance(x, y):
+        return np.linalg.norm(x - y + eps, p, axis=-1)
+
+    return triplet(distance, anchor, positive, negative, margin, swap)
+
+
+DISTANCES = {
+    "euclidean": lambda x, y: np.linalg.norm(x - y + 1e-6, axis=-1),
+    "squared_euclidean": lambda x, y: ((x - y) ** 2).sum(-1),
+    "cosine": lambda x, y: 1 - cosine(x, y),
+    "manhattan": lambda x, y: abs(x - y).sum(-1),
+}
+
+
+def triplet_margin_with_distance(anchor, positive, negative, distance_function="euclidean", margin=1.0, swap=False):
+    return triplet(DISTANCES[distance_function], anchor, positive, negative, margin, swap)
+
+
 REFERENCES = {
     "mse_loss": Reference(squared_error, "real", ("real",)),
     "l1_loss": Reference(absolute_error, "real", ("real",)),
