@@ -3,6 +3,7 @@
 mod absolute_error;
 mod binary_cross_entropy;
 mod cross_entropy;
+pub mod ctc;
 mod huber;
 mod nll;
 mod smooth_l1;
