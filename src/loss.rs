@@ -159,9 +159,9 @@ pub struct Position {
 pub trait Sequencewise: Copy + Send + Sync + 'static {
     /// The probability of coming to a position's states, by the step before: of being at them, at the label before them, and
     /// at that label again if it is not the same as this position's, else 0.
-    fn forward(here: Position, before: Scaled, unlike_before: Scaled) -> Position;
+    fn forward(&self, here: Position, before: Scaled, unlike_before: Scaled) -> Position;
 
     /// The probability of going on from a position's states, by the step after: from them, from the position after them, and
     /// from the label there again if it is not the same as this position's, else 0.
-    fn backward(here: Position, after: Position, unlike_after: Scaled) -> Position;
+    fn backward(&self, here: Position, after: Position, unlike_after: Scaled) -> Position;
 }

@@ -3,13 +3,13 @@
 mod absolute_error;
 mod binary_cross_entropy;
 mod cross_entropy;
-pub mod ctc;
+pub(crate) mod ctc;
 mod huber;
 mod nll;
 mod smooth_l1;
 mod squared_error;
 
-use crate::drive::{pointwise, rows};
+use crate::drive::{pointwise, rows, sequences};
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -24,6 +24,15 @@ pub enum Loss {
         /// The label of samples that are left out.
         ignore_index: Option<i128>,
     },
+    /// Of rows of log-probabilities and a sequence of labels.
+    Sequencewise {
+        /// The formula.
+        loss: Box<dyn sequences::Loss>,
+        /// The class that is no label.
+        blank: i128,
+        /// Whether an infinite loss counts as 0.
+        zero_infinity: bool,
+    },
 }
 
 impl Loss {
@@ -32,6 +41,7 @@ impl Loss {
         match self {
             Self::Pointwise(loss) => &loss.operands()[..loss.required()],
             Self::Rowwise { .. } => &["input", "target"],
+            Self::Sequencewise { .. } => &["log_probs", "targets", "input_lengths", "target_lengths"],
         }
     }
 
@@ -40,6 +50,7 @@ impl Loss {
         match self {
             Self::Pointwise(loss) => loss.differentiable().iter().map(|&operand| loss.operands()[operand]).collect(),
             Self::Rowwise { .. } => vec!["input"],
+            Self::Sequencewise { .. } => vec!["log_probs"],
         }
     }
 
@@ -47,7 +58,7 @@ impl Loss {
     pub fn asked(&self) -> usize {
         match self {
             Self::Pointwise(loss) => loss.asked(),
-            Self::Rowwise { .. } => 1,
+            Self::Rowwise { .. } | Self::Sequencewise { .. } => 1,
         }
     }
 
@@ -55,6 +66,7 @@ impl Loss {
     pub fn has_hessian(&self) -> bool {
         match self {
             Self::Pointwise(_) | Self::Rowwise { .. } => true,
+            Self::Sequencewise { .. } => false,
         }
     }
 }
@@ -117,6 +129,11 @@ registry! {
         ignore_index: Some(p.integer("ignore_index")?),
     },
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
+    "ctc_loss" => |p| Loss::Sequencewise {
+        loss: Box::new(sequences::Formula(ctc::Ctc)),
+        blank: p.integer("blank")?,
+        zero_infinity: p.flag("zero_infinity")?,
+    },
 }
 
 fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {

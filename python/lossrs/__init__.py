@@ -17,6 +17,7 @@ from lossrs._lossrs import (
 from lossrs.definitions import (
     BCELoss,
     BCEWithLogitsLoss,
+    CTCLoss,
     CrossEntropyLoss,
     HuberLoss,
     L1Loss,
@@ -30,6 +31,7 @@ from lossrs.threads import register_with_threadpoolctl
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
     "CrossEntropyLoss",
     "DomainError",
     "ExactSum",

@@ -6,7 +6,6 @@
 //! none costs a logarithm. They are computed in double precision whatever the buffers hold, because errors add up from step
 //! to step.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
@@ -84,6 +83,8 @@ pub enum Misfit {
 
 /// A call: buffers and what to do with them. All layouts are that of the samples.
 pub struct Call<'a> {
+    /// The formula.
+    pub loss: &'a dyn Loss,
     /// The samples, in C order.
     pub layout: &'a Layout,
     /// What is wanted.
@@ -122,10 +123,16 @@ pub struct Call<'a> {
 
 /// What is known of a call once its lengths and labels have been looked at.
 pub struct Checked {
-    /// The exact sum of the weights.
-    pub weight: ExactSum,
+    weight: ExactSum,
     /// The first label of each sample, of concatenated targets.
     starts: Vec<usize>,
+}
+
+impl Checked {
+    /// The sum of the weights.
+    pub fn weight(&self) -> f64 {
+        self.weight.value()
+    }
 }
 
 impl Rows {
@@ -133,6 +140,27 @@ impl Rows {
     fn row(&self, layout: &Layout, sample: usize, step: usize) -> Run {
         let run = layout.at(&self.samples, sample);
         Run { first: run.first.wrapping_offset(self.step.wrapping_mul(step as isize)), stride: self.class, ..run }
+    }
+}
+
+/// A loss of sequences whose formula is behind a pointer.
+pub trait Loss: Send + Sync {
+    /// Computes a step forward.
+    fn forward(&self, isa: Isa, step: Forward<'_>);
+    /// Computes a step backward.
+    fn backward(&self, isa: Isa, step: Backward<'_>);
+}
+
+/// A formula as a [`Loss`].
+pub struct Formula<L>(pub L);
+
+impl<L: Sequencewise> Loss for Formula<L> {
+    fn forward(&self, isa: Isa, step: Forward<'_>) {
+        isa.run(Advance { loss: self.0, step });
+    }
+
+    fn backward(&self, isa: Isa, step: Backward<'_>) {
+        isa.run(Retreat { loss: self.0, step });
     }
 }
 
@@ -250,9 +278,8 @@ fn moved(row: &[Lanes], lanes: usize, part: usize, places: isize) -> &[Lanes] {
     row.as_flattened()[start..].as_chunks().0.get(..lanes).unwrap_or_default()
 }
 
-/// Computes the emissions of a step, and the states after it from those before it.
-struct Forward<'a, L> {
-    loss: PhantomData<L>,
+/// The emissions of a step, and the states after it, to be computed from those before it.
+pub struct Forward<'a> {
     /// Log-probabilities of the labels, then of the blank.
     scores: &'a [Lanes],
     unlike: &'a [Lanes],
@@ -262,12 +289,17 @@ struct Forward<'a, L> {
     emissions: &'a mut [Lanes],
 }
 
-impl<L: Sequencewise> Kernel for Forward<'_, L> {
+struct Advance<'a, L> {
+    loss: L,
+    step: Forward<'a>,
+}
+
+impl<L: Sequencewise> Kernel for Advance<'_, L> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self { scores, unlike, before, after, emissions, .. } = self;
+        let Self { loss, step: Forward { scores, unlike, before, after, emissions } } = self;
         let lanes = unlike.len() - 1;
         let (mantissas, exponents) = emissions.split_at_mut(lanes + 1);
         let (scores, mantissas, exponents) = (&scores[..=lanes], &mut mantissas[..=lanes], &mut exponents[..=lanes]);
@@ -296,7 +328,7 @@ impl<L: Sequencewise> Kernel for Forward<'_, L> {
                 };
                 let before = Scaled { mantissa: m_before[lane], exponent: e_before[lane] };
                 let unlike_before = Scaled { exponent: before.exponent + unlike[lane], ..before };
-                let after = L::forward(here, before, unlike_before);
+                let after = loss.forward(here, before, unlike_before);
                 let label = after.label.times(Scaled { mantissa: mantissas[lane], exponent: exponents[lane] });
                 let blank = after.blank.times(blank);
                 out[0][lane] = blank.mantissa;
@@ -309,10 +341,9 @@ impl<L: Sequencewise> Kernel for Forward<'_, L> {
     }
 }
 
-/// From the states of the step after, each with its emission, those of a step; and the probability of being there, given
-/// the sample's.
-struct Backward<'a, L> {
-    loss: PhantomData<L>,
+/// The states of a step, each with its emission, to be computed from those of the step after; and the probability of being
+/// there, given the sample's.
+pub struct Backward<'a> {
     unlike: &'a [Lanes],
     /// The forward states.
     forward: &'a [Lanes],
@@ -328,12 +359,18 @@ struct Backward<'a, L> {
     emitted: &'a mut [Lanes],
 }
 
-impl<L: Sequencewise> Kernel for Backward<'_, L> {
+struct Retreat<'a, L> {
+    loss: L,
+    step: Backward<'a>,
+}
+
+impl<L: Sequencewise> Kernel for Retreat<'_, L> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self { unlike, forward, emissions, after, here, reciprocal, occupied, emitted, .. } = self;
+        let Self { loss, step } = self;
+        let Backward { unlike, forward, emissions, after, here, reciprocal, occupied, emitted } = step;
         let lanes = unlike.len() - 1;
         let (mantissas, exponents) = emissions.split_at(lanes + 1);
         let (mantissas, exponents) = (&mantissas[..=lanes], &exponents[..=lanes]);
@@ -368,7 +405,7 @@ impl<L: Sequencewise> Kernel for Backward<'_, L> {
                     label: Scaled { mantissa: l_m_next[lane], exponent: l_e_next[lane] },
                 };
                 let unlike_after = Scaled { exponent: after.label.exponent + unlike[lane], ..after.label };
-                let before = L::backward(here, after, unlike_after);
+                let before = loss.backward(here, after, unlike_after);
                 let to_blank = Scaled { mantissa: forward[0][lane], exponent: forward[2][lane] };
                 let to_label = Scaled { mantissa: forward[1][lane], exponent: forward[3][lane] };
                 blanks[lane] += to_blank.times(before.blank).times(reciprocal).value();
@@ -522,11 +559,7 @@ impl Call<'_> {
     /// # Safety
     /// The buffers must be readable and as they were when they were checked, the results' writable, by nobody else and without
     /// overlap, except that the gradient may be the input.
-    pub unsafe fn run<T: Number, L: Sequencewise>(
-        &self,
-        checked: &Checked,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<ExactSum, Failure> {
+    pub unsafe fn run<T: Number>(&self, checked: &Checked, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let samples = self.layout.len();
         let work = |tasks: &mut Tasks<'_>| {
@@ -545,7 +578,7 @@ impl Call<'_> {
             };
             while let Some(sample) = tasks.next() {
                 // SAFETY: the caller's, and no other task has this sample.
-                match unsafe { self.sample::<T, L>(isa, &mut room, tasks, sample, checked) } {
+                match unsafe { self.sample::<T>(isa, &mut room, tasks, sample, checked) } {
                     Ok(value) => {
                         if self.sum {
                             block::add(isa, &mut found.sum, &[value]);
@@ -573,7 +606,7 @@ impl Call<'_> {
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn sample<T: Number, L: Sequencewise>(
+    unsafe fn sample<T: Number>(
         &self,
         isa: Isa,
         room: &mut Room<T>,
@@ -595,7 +628,7 @@ impl Call<'_> {
             let labels = (0..labels).map(|position| run.label(position).map_or(0, |label| label as usize));
             room.lattice.set(labels, self.blank)?;
 
-            let probability = self.forward::<T, L>(isa, room, tasks, sample, steps)?;
+            let probability = self.forward::<T>(isa, room, tasks, sample, steps)?;
             let loss = 0.0 - probability.ln();
             let is_out = self.zero_infinity && loss == f64::INFINITY;
             if self.want.slope() {
@@ -603,7 +636,7 @@ impl Call<'_> {
                 if loss.abs() < f64::INFINITY {
                     let grad_output: T = self.element(isa, self.grad_output, sample);
                     let scale = weight.to_f64() * self.factor * grad_output.to_f64() / divisor;
-                    self.backward::<T, L>(isa, room, tasks, sample, steps, probability, scale)?;
+                    self.backward::<T>(isa, room, tasks, sample, steps, probability, scale)?;
                 } else {
                     self.fill(isa, room, sample, 0..steps, if is_out { T::ZERO } else { T::NAN });
                 }
@@ -616,7 +649,7 @@ impl Call<'_> {
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn forward<T: Number, L: Sequencewise>(
+    unsafe fn forward<T: Number>(
         &self,
         isa: Isa,
         room: &mut Room<T>,
@@ -645,7 +678,7 @@ impl Call<'_> {
                 }
             }
             // SAFETY: the caller's.
-            unsafe { self.step::<T, L>(isa, room, sample, step, [step % 2, (step + 1) % 2, 0]) };
+            unsafe { self.step::<T>(isa, room, sample, step, [step % 2, (step + 1) % 2, 0]) };
         }
         let (last, labels) = (room.between.row(steps % 2), room.lattice.labels);
         let blank = state(last, 0, labels);
@@ -656,7 +689,7 @@ impl Call<'_> {
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn step<T: Number, L: Sequencewise>(
+    unsafe fn step<T: Number>(
         &self,
         isa: Isa,
         room: &mut Room<T>,
@@ -670,15 +703,14 @@ impl Call<'_> {
         unsafe { self.input.row(self.layout, sample, step).gather(&room.lattice.places, scores.as_flattened_mut()) };
         let (before, after) = room.between.two(before, after);
         let emissions = &mut room.emissions[emissions * 2 * (lanes + 1)..][..2 * (lanes + 1)];
-        let loss = PhantomData::<L>;
-        isa.run(Forward { loss, scores, unlike: &room.lattice.unlike, before, after, emissions });
+        self.loss.forward(isa, Forward { scores, unlike: &room.lattice.unlike, before, after, emissions });
     }
 
     /// Sweeps a sample backward and writes its gradient.
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn backward<T: Number, L: Sequencewise>(
+    unsafe fn backward<T: Number>(
         &self,
         isa: Isa,
         room: &mut Room<T>,
@@ -703,22 +735,24 @@ impl Call<'_> {
             for step in start..end {
                 let at = step - start;
                 // SAFETY: the caller's.
-                unsafe { self.step::<T, L>(isa, room, sample, step, [at, at + 1, at]) };
+                unsafe { self.step::<T>(isa, room, sample, step, [at, at + 1, at]) };
             }
             isa.run(Normalise(room.backward.row(end % 2)));
             for step in (start..end).rev() {
                 let (after, here) = room.backward.two((step + 1) % 2, step % 2);
-                isa.run(Backward {
-                    loss: PhantomData::<L>,
-                    unlike: &room.lattice.unlike,
-                    forward: room.between.row(step - start + 1),
-                    emissions: &room.emissions[(step - start) * 2 * (lanes + 1)..][..2 * (lanes + 1)],
-                    after,
-                    here,
-                    reciprocal,
-                    occupied: &mut room.occupied,
-                    emitted: &mut room.emitted,
-                });
+                self.loss.backward(
+                    isa,
+                    Backward {
+                        unlike: &room.lattice.unlike,
+                        forward: room.between.row(step - start + 1),
+                        emissions: &room.emissions[(step - start) * 2 * (lanes + 1)..][..2 * (lanes + 1)],
+                        after,
+                        here,
+                        reciprocal,
+                        occupied: &mut room.occupied,
+                        emitted: &mut room.emitted,
+                    },
+                );
                 // SAFETY: the caller's.
                 unsafe { self.put(isa, room, sample, step, scale) };
             }
@@ -847,6 +881,7 @@ mod tests {
             class: size,
         };
         let call = Call {
+            loss: &Formula(Ctc),
             layout: &Layout::flat(1),
             want: Want::ValueAndGradient,
             steps,
@@ -868,7 +903,7 @@ mod tests {
         // SAFETY: the operands describe arrays that live, and one of which is written.
         unsafe {
             let checked = call.check::<f64>().unwrap();
-            call.run::<f64, Ctc>(&checked, &|| false).unwrap().value()
+            call.run::<f64>(&checked, &|| false).unwrap().value()
         }
     }
 

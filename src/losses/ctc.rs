@@ -8,7 +8,7 @@ pub struct Ctc;
 
 impl Sequencewise for Ctc {
     #[inline(always)]
-    fn forward(here: Position, before: Scaled, unlike_before: Scaled) -> Position {
+    fn forward(&self, here: Position, before: Scaled, unlike_before: Scaled) -> Position {
         Position {
             blank: Scaled::sum([here.blank, before]),
             label: Scaled::sum([here.label, here.blank, unlike_before]),
@@ -16,7 +16,7 @@ impl Sequencewise for Ctc {
     }
 
     #[inline(always)]
-    fn backward(here: Position, after: Position, unlike_after: Scaled) -> Position {
+    fn backward(&self, here: Position, after: Position, unlike_after: Scaled) -> Position {
         Position {
             blank: Scaled::sum([here.blank, here.label]),
             label: Scaled::sum([here.label, after.blank, unlike_after]),

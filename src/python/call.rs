@@ -3,6 +3,7 @@
 
 mod pointwise;
 mod rows;
+mod sequences;
 
 use std::cell::Cell;
 
@@ -167,6 +168,9 @@ impl Loss {
             losses::Loss::Pointwise(loss) => run(&pointwise::Pointwise::new(&**loss, arguments)?),
             losses::Loss::Rowwise { labels, probabilities, ignore_index } => {
                 run(&rows::Rows::new(&**labels, probabilities.as_deref(), *ignore_index, arguments)?)
+            }
+            losses::Loss::Sequencewise { loss, blank, zero_infinity } => {
+                run(&sequences::Sequences::new(&**loss, *blank, *zero_infinity, arguments)?)
             }
         })
     }
