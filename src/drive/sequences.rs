@@ -165,7 +165,6 @@ impl<L: Sequencewise> Loss for Formula<L> {
 }
 
 /// A sample's labels and the lattice that they make.
-#[derive(Default)]
 struct Lattice {
     /// The number of labels.
     labels: usize,
@@ -205,7 +204,6 @@ impl Lattice {
 
 /// Rows of states: for each the blanks' mantissas, the labels', the blanks' exponents, the labels', each followed by lanes
 /// that are 0, so that the position before the first and that after the last are there.
-#[derive(Default)]
 struct States {
     rows: Vec<Lanes>,
     /// Lanes of positions.
@@ -258,24 +256,25 @@ fn resize(room: &mut Vec<Lanes>, len: usize) -> Result<(), Failure> {
 /// The parts of a row, `lanes` of each.
 #[inline(always)]
 fn parts(row: &[Lanes], lanes: usize) -> [&[Lanes]; 4] {
-    std::array::from_fn(|part| &row[part * (lanes + 1)..][..lanes])
+    let size = lanes + 1;
+    [&row[..lanes], &row[size..][..lanes], &row[2 * size..][..lanes], &row[3 * size..][..lanes]]
 }
 
+/// The same to be written, and what follows each.
 #[inline(always)]
 fn parts_mut(row: &mut [Lanes], lanes: usize) -> [&mut [Lanes]; 4] {
-    let mut parts = row.chunks_exact_mut(lanes + 1);
-    std::array::from_fn(|part| {
-        let part_lanes = parts.next().unwrap_or_default();
-        part_lanes[lanes] = ZEROS[part / 2];
-        &mut part_lanes[..lanes]
-    })
+    let (mantissas, exponents) = row.split_at_mut(2 * (lanes + 1));
+    let ((blank_m, label_m), (blank_e, label_e)) =
+        (mantissas.split_at_mut(lanes + 1), exponents.split_at_mut(lanes + 1));
+    (blank_m[lanes], label_m[lanes], blank_e[lanes], label_e[lanes]) = (ZEROS[0], ZEROS[0], ZEROS[1], ZEROS[1]);
+    [&mut blank_m[..lanes], &mut label_m[..lanes], &mut blank_e[..lanes], &mut label_e[..lanes]]
 }
 
 /// The same lanes, all one place further.
 #[inline(always)]
 fn moved(row: &[Lanes], lanes: usize, part: usize, places: isize) -> &[Lanes] {
     let start = (part * (lanes + 1) * LANES).wrapping_add_signed(places);
-    row.as_flattened()[start..].as_chunks().0.get(..lanes).unwrap_or_default()
+    &row.as_flattened()[start..].as_chunks().0[..lanes]
 }
 
 /// The emissions of a step, and the states after it, to be computed from those before it.
@@ -377,24 +376,24 @@ impl<L: Sequencewise> Kernel for Retreat<'_, L> {
         let (occupied, emitted) = (&mut occupied[..=lanes], &mut emitted[..=lanes]);
         let unlike = &unlike.as_flattened()[1..].as_chunks::<LANES>().0[..lanes];
         for i in 0..=lanes {
+            let mut values = [0.0; LANES];
             for lane in 0..LANES {
-                emitted[i][lane] = Scaled { mantissa: mantissas[i][lane], exponent: exponents[i][lane] }.value();
+                values[lane] = Scaled { mantissa: mantissas[i][lane], exponent: exponents[i][lane] }.value();
             }
+            emitted[i] = values;
         }
         let blank = Scaled { mantissa: mantissas[lanes][0], exponent: exponents[lanes][0] };
         let forward = parts(forward, lanes);
         let [b_m, l_m, b_e, l_e] = parts(after, lanes);
-        let [b_m_next, l_m_next, b_e_next, l_e_next] =
-            std::array::from_fn(|part| &moved(after, lanes, part, 1)[..lanes]);
+        let (b_m_next, l_m_next) = (moved(after, lanes, 0, 1), moved(after, lanes, 1, 1));
+        let (b_e_next, l_e_next) = (moved(after, lanes, 2, 1), moved(after, lanes, 3, 1));
         let [b_m_here, l_m_here, b_e_here, l_e_here] = parts_mut(here, lanes);
         let mut blanks = [0.0; LANES];
         for i in 0..lanes {
-            let forward: [Lanes; 4] = std::array::from_fn(|part| forward[part][i]);
             let (b_m, l_m, b_e, l_e) = (b_m[i], l_m[i], b_e[i], l_e[i]);
             let (b_m_next, l_m_next, b_e_next, l_e_next) = (b_m_next[i], l_m_next[i], b_e_next[i], l_e_next[i]);
             let (mantissas, exponents, unlike) = (mantissas[i], exponents[i], unlike[i]);
-            let mut out = [[0.0; LANES]; 4];
-            let mut labels = [0.0; LANES];
+            let (mut before, mut out) = ([[0.0; LANES]; 4], [[0.0; LANES]; 4]);
             for lane in 0..LANES {
                 let here = Position {
                     blank: Scaled { mantissa: b_m[lane], exponent: b_e[lane] },
@@ -405,20 +404,33 @@ impl<L: Sequencewise> Kernel for Retreat<'_, L> {
                     label: Scaled { mantissa: l_m_next[lane], exponent: l_e_next[lane] },
                 };
                 let unlike_after = Scaled { exponent: after.label.exponent + unlike[lane], ..after.label };
-                let before = loss.backward(here, after, unlike_after);
-                let to_blank = Scaled { mantissa: forward[0][lane], exponent: forward[2][lane] };
-                let to_label = Scaled { mantissa: forward[1][lane], exponent: forward[3][lane] };
-                blanks[lane] += to_blank.times(before.blank).times(reciprocal).value();
-                labels[lane] = to_label.times(before.label).times(reciprocal).value();
-                let label = before.label.times(Scaled { mantissa: mantissas[lane], exponent: exponents[lane] });
-                let blank = before.blank.times(blank);
+                let Position { blank: to_blank, label: to_label } = loss.backward(here, after, unlike_after);
+                before[0][lane] = to_blank.mantissa;
+                before[1][lane] = to_label.mantissa;
+                before[2][lane] = to_blank.exponent;
+                before[3][lane] = to_label.exponent;
+                let label = to_label.times(Scaled { mantissa: mantissas[lane], exponent: exponents[lane] });
+                let blank = to_blank.times(blank);
                 out[0][lane] = blank.mantissa;
                 out[1][lane] = label.mantissa;
                 out[2][lane] = blank.exponent;
                 out[3][lane] = label.exponent;
             }
-            occupied[i] = labels;
             [b_m_here[i], l_m_here[i], b_e_here[i], l_e_here[i]] = out;
+            let forward = [forward[0][i], forward[1][i], forward[2][i], forward[3][i]];
+            let mut shares = [[0.0; LANES]; 2];
+            for lane in 0..LANES {
+                let to_blank = Scaled { mantissa: forward[0][lane], exponent: forward[2][lane] };
+                let from_blank = Scaled { mantissa: before[0][lane], exponent: before[2][lane] };
+                shares[0][lane] = to_blank.times(from_blank).times(reciprocal).value();
+                let to_label = Scaled { mantissa: forward[1][lane], exponent: forward[3][lane] };
+                let from_label = Scaled { mantissa: before[1][lane], exponent: before[3][lane] };
+                shares[1][lane] = to_label.times(from_label).times(reciprocal).value();
+            }
+            for lane in 0..LANES {
+                blanks[lane] += shares[0][lane];
+            }
+            occupied[i] = shares[1];
         }
         occupied[lanes][0] = blanks.iter().sum();
     }
@@ -480,6 +492,22 @@ struct Room<T> {
     emitted: Vec<Lanes>,
     input: Block<T>,
     slope: Block<T>,
+}
+
+impl<T: Number> Room<T> {
+    /// A constant, so that it is made in place and not moved.
+    const UNFILLED: Self = Self {
+        lattice: Lattice { labels: 0, places: Vec::new(), unlike: Vec::new() },
+        kept: States { rows: Vec::new(), lanes: 0 },
+        between: States { rows: Vec::new(), lanes: 0 },
+        emissions: Vec::new(),
+        backward: States { rows: Vec::new(), lanes: 0 },
+        scores: Vec::new(),
+        occupied: Vec::new(),
+        emitted: Vec::new(),
+        input: Block::new(),
+        slope: Block::new(),
+    };
 }
 
 /// What a thread finds.
@@ -564,18 +592,7 @@ impl Call<'_> {
         let samples = self.layout.len();
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found { sum: ExactSum::new(), failure: None };
-            let mut room = Room {
-                lattice: Lattice::default(),
-                kept: States::default(),
-                between: States::default(),
-                emissions: Vec::new(),
-                backward: States::default(),
-                scores: Vec::new(),
-                occupied: Vec::new(),
-                emitted: Vec::new(),
-                input: Block::<T>::new(),
-                slope: Block::new(),
-            };
+            let mut room = Room::<T>::UNFILLED;
             while let Some(sample) = tasks.next() {
                 // SAFETY: the caller's, and no other task has this sample.
                 match unsafe { self.sample::<T>(isa, &mut room, tasks, sample, checked) } {
@@ -657,30 +674,37 @@ impl Call<'_> {
         sample: usize,
         steps: usize,
     ) -> Result<Scaled, Failure> {
-        let (lanes, every) = (room.lattice.lanes(), every(steps));
-        room.between.reserve(every + 1, lanes)?;
-        resize(&mut room.emissions, every * 2 * (lanes + 1))?;
+        let lanes = room.lattice.lanes();
+        let every = every(steps, lanes);
+        let interval = every.min(STEPS);
+        // Of a sample that is short all rows stay, of others every so many, of a loss alone none.
+        let stays = self.want.slope() && every == steps;
+        let keeps = self.want.slope() && !stays;
+        let place = |step: usize| if stays { step } else { step % 2 };
+        room.between.reserve(1 + if self.want.slope() { every } else { 1 }, lanes)?;
+        resize(&mut room.emissions, if self.want.slope() { every } else { 1 } * 2 * (lanes + 1))?;
         resize(&mut room.scores, lanes + 1)?;
         room.scores[..=lanes].fill([f64::NEG_INFINITY; LANES]);
-        if self.want.slope() {
+        if keeps {
             room.kept.reserve(steps.div_ceil(every), lanes)?;
         }
         only_blank(room.between.row(0), 0);
         for step in 0..steps {
-            if step % every == 0 {
+            if step % interval == 0 {
                 if tasks.are_stopped() {
                     return Err(Failure::Interrupted);
                 }
-                let row = room.between.row(step % 2);
+                let row = room.between.row(place(step));
                 isa.run(Normalise(row));
-                if self.want.slope() {
+                if keeps {
                     room.kept.row(step / every).copy_from_slice(row);
                 }
             }
+            let emissions = if stays { step } else { 0 };
             // SAFETY: the caller's.
-            unsafe { self.step::<T>(isa, room, sample, step, [step % 2, (step + 1) % 2, 0]) };
+            unsafe { self.step::<T>(isa, room, sample, step, [place(step), place(step + 1), emissions]) };
         }
-        let (last, labels) = (room.between.row(steps % 2), room.lattice.labels);
+        let (last, labels) = (room.between.row(place(steps)), room.lattice.labels);
         let blank = state(last, 0, labels);
         Ok(if labels == 0 { blank } else { Scaled::sum([blank, state(last, 1, labels - 1)]) })
     }
@@ -720,39 +744,42 @@ impl Call<'_> {
         probability: Scaled,
         scale: f64,
     ) -> Result<(), Failure> {
-        let (lanes, every) = (room.lattice.lanes(), every(steps));
+        let lanes = room.lattice.lanes();
+        let every = every(steps, lanes);
         let reciprocal = probability.reciprocal();
         room.backward.reserve(2, lanes)?;
         resize(&mut room.occupied, lanes + 1)?;
         resize(&mut room.emitted, lanes + 1)?;
         only_blank(room.backward.row(steps % 2), room.lattice.labels);
-        for kept in (0..steps.div_ceil(every)).rev() {
-            if tasks.are_stopped() {
-                return Err(Failure::Interrupted);
+        for start in (0..steps).step_by(every.max(1)).rev() {
+            let end = steps.min(start + every);
+            if every < steps {
+                room.between.row(0).copy_from_slice(room.kept.row(start / every));
+                for step in start..end {
+                    let at = step - start;
+                    // SAFETY: the caller's.
+                    unsafe { self.step::<T>(isa, room, sample, step, [at, at + 1, at]) };
+                }
             }
-            let (start, end) = (kept * every, steps.min((kept + 1) * every));
-            room.between.row(0).copy_from_slice(room.kept.row(kept));
-            for step in start..end {
-                let at = step - start;
-                // SAFETY: the caller's.
-                unsafe { self.step::<T>(isa, room, sample, step, [at, at + 1, at]) };
-            }
-            isa.run(Normalise(room.backward.row(end % 2)));
             for step in (start..end).rev() {
+                if (step + 1) % every.min(STEPS) == 0 {
+                    if tasks.are_stopped() {
+                        return Err(Failure::Interrupted);
+                    }
+                    isa.run(Normalise(room.backward.row((step + 1) % 2)));
+                }
                 let (after, here) = room.backward.two((step + 1) % 2, step % 2);
-                self.loss.backward(
-                    isa,
-                    Backward {
-                        unlike: &room.lattice.unlike,
-                        forward: room.between.row(step - start + 1),
-                        emissions: &room.emissions[(step - start) * 2 * (lanes + 1)..][..2 * (lanes + 1)],
-                        after,
-                        here,
-                        reciprocal,
-                        occupied: &mut room.occupied,
-                        emitted: &mut room.emitted,
-                    },
-                );
+                let step_back = Backward {
+                    unlike: &room.lattice.unlike,
+                    forward: room.between.row(step - start + 1),
+                    emissions: &room.emissions[(step - start) * 2 * (lanes + 1)..][..2 * (lanes + 1)],
+                    after,
+                    here,
+                    reciprocal,
+                    occupied: &mut room.occupied,
+                    emitted: &mut room.emitted,
+                };
+                self.loss.backward(isa, step_back);
                 // SAFETY: the caller's.
                 unsafe { self.put(isa, room, sample, step, scale) };
             }
@@ -845,9 +872,16 @@ fn state(row: &[Lanes], part: usize, position: usize) -> Scaled {
     Scaled { mantissa: mantissas.as_flattened()[at], exponent: exponents.as_flattened()[at] }
 }
 
-/// The steps from one row that is kept to the next: their square root, so that there are as many of either kind.
-fn every(steps: usize) -> usize {
-    (1..STEPS).find(|every| every * every >= steps).unwrap_or(STEPS)
+/// The steps from one row that is kept to the next: all, where rows and emissions of all steps stay in the second-level cache,
+/// else their square root, so that there are as many rows of either kind.
+fn every(steps: usize, lanes: usize) -> usize {
+    const CACHED: usize = 3 << 18;
+    let lanes_of_step = States::len(lanes) + 2 * (lanes + 1);
+    if steps.saturating_mul(lanes_of_step * size_of::<Lanes>()) <= CACHED {
+        steps
+    } else {
+        (1..STEPS).find(|every| every * every >= steps).unwrap_or(STEPS)
+    }
 }
 
 /// A length, if it is in `[0, most]`.
