@@ -98,7 +98,7 @@ impl<'a, 'py> Sequences<'a, 'py> {
     ) -> PyResult<f64> {
         let samples = self.samples();
         let axes = samples.len();
-        let rows = |array: &Array<'py>| array.along(1..1 + axes);
+        let rows = |array: &Array<'py>| array.along(1..=axes);
         let broadcast = |array: &Array<'py>| array.broadcast(&samples, "the samples' shape");
         let is_padded = self.targets.shape().len() == 2;
         let mut views = vec![rows(&self.log_probs)];
