@@ -14,17 +14,23 @@ from lossrs._lossrs import (
     instruction_set,
     set_num_threads,
 )
-from lossrs.definitions import (
+from lossrs.definitions.pointwise import (
     BCELoss,
     BCEWithLogitsLoss,
-    CTCLoss,
-    CrossEntropyLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
     HuberLoss,
+    KLDivLoss,
     L1Loss,
+    MarginRankingLoss,
     MSELoss,
-    NLLLoss,
+    PoissonNLLLoss,
+    SigmoidFocalLoss,
     SmoothL1Loss,
+    SoftMarginLoss,
 )
+from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
+from lossrs.definitions.sequences import CTCLoss
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
@@ -35,13 +41,20 @@ __all__ = [
     "CrossEntropyLoss",
     "DomainError",
     "ExactSum",
+    "GaussianNLLLoss",
+    "HingeEmbeddingLoss",
     "HuberLoss",
+    "KLDivLoss",
     "L1Loss",
     "LabelError",
     "Loss",
     "MSELoss",
+    "MarginRankingLoss",
     "NLLLoss",
+    "PoissonNLLLoss",
+    "SigmoidFocalLoss",
     "SmoothL1Loss",
+    "SoftMarginLoss",
     "__version__",
     "functional",
     "get_num_threads",
