@@ -14,16 +14,15 @@ class CTCLoss(Loss):
     log-probabilities, the loss of a sample is ``-log(p)``. ``'mean'`` divides each loss by the number of its labels, or
     by 1 if there are none, and then takes the mean: ``sum(w * loss / max(target_length, 1)) / sum(w)``.
 
-    The gradient is torch's: ``exp(log_probs) - q``, where ``q[t, c]`` is the part of p of those alignments which say c at
-    step t. That is the derivative with respect to the logits where log_probs are their ``log_softmax``, and passes
-    unchanged through a derivative of ``log_softmax``. The derivative with respect to log_probs themselves, each moved
-    alone, is ``-q``. It is 0 from the step `input_length` on.
+    The gradient is torch's, ``exp(log_probs) - q``, where ``q[t, c]`` is the part of p of the alignments that say c at
+    step t. Where log_probs are the ``log_softmax`` of logits it is the derivative with respect to those, and passes
+    unchanged through a derivative of ``log_softmax``; that with respect to log_probs alone is ``-q``. From a sample's
+    number of steps on it is 0.
 
-    Sums run over scaled probabilities in double precision, so no alignment is too improbable to count. Where no
-    alignment is possible the loss is inf and the gradient of the sample nan, or 0 both with `zero_infinity`. A
-    log-probability of -inf is an impossible class, its gradient 0, where torch has nan. No steps and an empty batch are
-    valid, a label that is not a class or is the blank is an error, and so are lengths that do not fit: torch reads what
-    lies there.
+    Probabilities are added up in double precision with exponents of their own, so no alignment is too improbable to
+    count. Where none is possible the loss is inf and the gradient nan over the sample's steps; with `zero_infinity`
+    both are 0. A log-probability of -inf is an impossible class: its gradient is 0, where torch has nan. Batches of no
+    samples or of no steps are valid. Labels that are not classes, or are the blank, are errors; torch takes them.
 
     Parameters
     ----------
