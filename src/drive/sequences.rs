@@ -468,12 +468,15 @@ impl<T: Real> Kernel for Probabilities<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { scores, scale, out } = self;
-        let len = scores.len().min(out.len()) / GRAIN * GRAIN;
-        let (scores, out) = (&scores[..len], &mut out[..len]);
-        for i in 0..len {
-            out[i] = scores[i].exp() * scale;
+        /// As an argument the result is known to be apart, so that the loop needs no second version.
+        #[inline(always)]
+        fn fill<T: Real>(scores: &[T], scale: T, out: &mut [T]) {
+            for i in 0..scores.len() {
+                out[i] = scores[i].exp() * scale;
+            }
         }
+        let len = self.scores.len().min(BLOCK) / GRAIN * GRAIN;
+        fill(&self.scores[..len], self.scale, &mut self.out[..len]);
     }
 }
 
