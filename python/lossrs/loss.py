@@ -59,8 +59,9 @@ class Loss:
         object.__setattr__(self, "_kernel", _lossrs.Loss(self.function_name, **options))
         # The kernel has taken them as numbers; as the same numbers they are equal and have the same representation.
         for field in dataclasses.fields(self):
-            if isinstance(field.default, int | float):
-                object.__setattr__(self, field.name, type(field.default)(getattr(self, field.name)))
+            value = getattr(self, field.name)
+            if isinstance(field.default, int | float) and value is not None:
+                object.__setattr__(self, field.name, type(field.default)(value))
         object.__setattr__(self, "_arrays", arrays or None)
 
     def _options(self) -> dict[str, Any]:
