@@ -5,6 +5,7 @@ mod binary_cross_entropy;
 mod contrastive;
 mod cosine_embedding;
 mod cross_entropy;
+pub(crate) mod ctc;
 mod gaussian_nll;
 mod hinge_embedding;
 mod huber;
@@ -18,7 +19,7 @@ mod soft_margin;
 mod squared_error;
 mod triplet_margin;
 
-use crate::drive::{embeddings, pointwise, rows};
+use crate::drive::{embeddings, pointwise, rows, sequences};
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -35,41 +36,52 @@ pub enum Loss {
     },
     /// Of a row of vectors.
     Embeddings(Box<dyn embeddings::Loss>),
+    /// Of rows of log-probabilities and a sequence of labels.
+    Sequencewise {
+        /// The formula.
+        loss: Box<dyn sequences::Loss>,
+        /// The class that is no label.
+        blank: i128,
+        /// Whether an infinite loss counts as 0.
+        zero_infinity: bool,
+    },
+}
+
+/// What callers have to know of a loss.
+pub struct Description {
+    /// The names of the operands that must be given.
+    pub operands: &'static [&'static str],
+    /// The names of those that have gradients.
+    pub inputs: Vec<&'static str>,
+    /// The number of inputs whose gradients a call means that does not say which.
+    pub asked: usize,
+    /// Whether the loss has a Hessian.
+    pub has_hessian: bool,
 }
 
 impl Loss {
-    /// The names of the operands that must be given.
-    pub fn operands(&self) -> &'static [&'static str] {
+    /// What callers have to know of it.
+    pub fn description(&self) -> Description {
         match self {
-            Self::Pointwise(loss) => &loss.operands()[..loss.required()],
-            Self::Rowwise { .. } => &["input", "target"],
-            Self::Embeddings(loss) => loss.operands(),
-        }
-    }
-
-    /// The names of the operands that have gradients.
-    pub fn inputs(&self) -> Vec<&'static str> {
-        match self {
-            Self::Pointwise(loss) => loss.differentiable().iter().map(|&operand| loss.operands()[operand]).collect(),
-            Self::Rowwise { .. } => vec!["input"],
-            Self::Embeddings(loss) => loss.operands()[..loss.vectors()].to_vec(),
-        }
-    }
-
-    /// The number of inputs whose gradients a call means that does not say which.
-    pub fn asked(&self) -> usize {
-        match self {
-            Self::Pointwise(loss) => loss.asked(),
-            Self::Rowwise { .. } => 1,
-            Self::Embeddings(loss) => loss.vectors(),
-        }
-    }
-
-    /// Whether the loss has a Hessian.
-    pub fn has_hessian(&self) -> bool {
-        match self {
-            Self::Pointwise(_) | Self::Rowwise { .. } => true,
-            Self::Embeddings(_) => false,
+            Self::Pointwise(loss) => {
+                let operands = loss.operands();
+                let inputs = loss.differentiable().iter().map(|&operand| operands[operand]).collect();
+                let (operands, asked) = (&operands[..loss.required()], loss.asked());
+                Description { operands, inputs, asked, has_hessian: true }
+            }
+            Self::Rowwise { .. } => {
+                Description { operands: &["input", "target"], inputs: vec!["input"], asked: 1, has_hessian: true }
+            }
+            Self::Embeddings(loss) => {
+                let (operands, asked) = (loss.operands(), loss.vectors());
+                Description { operands, inputs: operands[..asked].to_vec(), asked, has_hessian: false }
+            }
+            Self::Sequencewise { .. } => Description {
+                operands: &["log_probs", "targets", "input_lengths", "target_lengths"],
+                inputs: vec!["log_probs"],
+                asked: 1,
+                has_hessian: false,
+            },
         }
     }
 }
@@ -144,6 +156,11 @@ registry! {
     "contrastive_distance_loss" => |p| pointwise(contrastive::Contrastive { margin: p.positive("margin")? }),
     "triplet_margin_loss" => |p| triplet_margin_loss(p)?,
     "triplet_margin_with_distance_loss" => |p| triplet_margin_with_distance_loss(p)?,
+    "ctc_loss" => |p| Loss::Sequencewise {
+        loss: Box::new(sequences::Formula(ctc::Ctc)),
+        blank: p.integer("blank")?,
+        zero_infinity: p.flag("zero_infinity")?,
+    },
 }
 
 fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {

@@ -37,12 +37,14 @@ from lossrs.definitions.pointwise import (
     SoftMarginLoss,
 )
 from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
+from lossrs.definitions.sequences import CTCLoss
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
     "ContrastiveDistanceLoss",
     "ContrastiveLoss",
     "CosineEmbeddingLoss",

@@ -11,6 +11,7 @@ __all__ = [
     "contrastive_loss",
     "cosine_embedding_loss",
     "cross_entropy",
+    "ctc_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
     "huber_loss",
@@ -456,6 +457,80 @@ class _CrossEntropyLoss(Protocol):
     ) -> _Array: ...
 
 cross_entropy: _CrossEntropyLoss
+
+class _CTCLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+ctc_loss: _CTCLoss
 
 class _GaussianNLLLoss(Protocol):
     @overload
