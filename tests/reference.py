@@ -35,6 +35,7 @@ DRAW: dict[str, Callable[..., Any]] = {
     "positive": lambda rng, shape, *_: rng.uniform(1 / 4, 4, shape),
     "count": lambda rng, shape, *_: rng.poisson(2, shape),
     "sign": lambda rng, shape, *_: rng.choice([-1, 1], shape),
+    "binary": lambda rng, shape, *_: rng.integers(0, 2, shape),
     "label": labels,
     "distribution": distributions,
 }
@@ -103,6 +104,15 @@ def rowwise(formula, *variants, weights=(), magnitude=None, **operands) -> Refer
     arrays = {name: Operand("probability", "classes") for name in weights}
     shapes = ((5,), (7, 3), (3, 4, 5), (2, 3, 4, 2), (3, 1), (1, 67))
     return Reference(formula, operands, variants, arrays, lambda ndim: (class_axis(ndim),), shapes, magnitude)
+
+
+def embeddings(formula, *variants, vectors, target=None, magnitude=None, ulp=12) -> Reference:
+    """Return the reference of a loss of rows of vectors along the last axis."""
+    operands = dict.fromkeys(vectors, Operand("real")) | ({"target": Operand(target, "samples")} if target else {})
+    shapes = ((5,), (7, 3), (2, 3, 4), (3, 1), (1, 67), (2, 48))
+    return Reference(
+        formula, operands, variants, axes=lambda ndim: (ndim - 1,), shapes=shapes, magnitude=magnitude, ulp=ulp
+    )
 
 
 TAU = 8 * np.arctan(np.longdouble(1))
@@ -251,7 +261,81 @@ def negative_log_likelihood(input, target, weight=None, ignore_index=-100):
     return times(kept, times(weight * target, -input).sum(class_axis(input.ndim))), times(kept, divisor)
 
 
+def cosine(first, second):
+    squares = [(vector**2).sum(-1) + np.longdouble(1e-12) for vector in (first, second)]
+    return (first * second).sum(-1) / np.sqrt(squares[0] * squares[1])
+
+
+def cosine_embedding(input1, input2, target, margin=0.0):
+    similarity = cosine(input1, input2)
+    return np.where(target == 1, 1 - similarity, np.maximum(0, similarity - margin)), 1
+
+
+def cosine_embedding_magnitude(input1, input2, target, margin=0.0):
+    # Of similar vectors nothing cancels.
+    return np.where(target == 1, 1 - cosine(input1, input2), 1 + abs(margin))
+
+
+def contrastive_of_distance(distance, target, margin=1.0):
+    return times(target, distance**2) + times(1 - target, np.maximum(0, margin - distance) ** 2), 1
+
+
+def contrastive_of_distance_magnitude(distance, target, margin=1.0):
+    return times(target, distance**2) + times(1 - target, (margin + distance) ** 2)
+
+
+def contrastive(input1, input2, target, margin=1.0):
+    return contrastive_of_distance(np.sqrt(((input1 - input2) ** 2).sum(-1)), target, margin)
+
+
+def contrastive_magnitude(input1, input2, target, margin=1.0):
+    return contrastive_of_distance_magnitude(np.sqrt(((input1 - input2) ** 2).sum(-1)), target, margin)
+
+
+def minkowski(p, eps):
+    def distance(x, y):
+        difference = abs(x - y + eps)
+        return difference.max(-1, initial=0) if p == np.inf else (difference**p).sum(-1) ** (1 / np.longdouble(p))
+
+    return distance
+
+
+DISTANCES = {
+    "euclidean": minkowski(2, 1e-6),
+    "squared_euclidean": lambda x, y: ((x - y) ** 2).sum(-1),
+    "cosine": lambda x, y: 1 - cosine(x, y),
+    "manhattan": minkowski(1, 0.0),
+}
+
+
+def triplet_terms(distance, anchor, positive, negative, margin, swap):
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    return margin, near, np.minimum(far, distance(positive, negative)) if swap else far
+
+
+def triplet_margin(anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False):
+    margin, near, far = triplet_terms(minkowski(p, eps), anchor, positive, negative, margin, swap)
+    return np.maximum(0, margin + near - far), 1
+
+
+def triplet_margin_magnitude(anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False):
+    return sum(triplet_terms(minkowski(p, eps), anchor, positive, negative, margin, swap))
+
+
+def triplet_margin_with_distance(anchor, positive, negative, distance_function="euclidean", margin=1.0, swap=False):
+    distance = DISTANCES[distance_function]
+    margin, near, far = triplet_terms(distance, anchor, positive, negative, margin, swap)
+    return np.maximum(0, margin + near - far), 1
+
+
+def triplet_margin_with_distance_magnitude(
+    anchor, positive, negative, distance_function="euclidean", margin=1.0, swap=False
+):
+    return sum(triplet_terms(DISTANCES[distance_function], anchor, positive, negative, margin, swap))
+
+
 LABEL = Operand("label", "samples")
+PAIR, TRIPLET = ("input1", "input2"), ("anchor", "positive", "negative")
 
 REFERENCES = {
     "mse_loss": pointwise(squared_error, weights=["weight"], input="real", target="real"),
@@ -333,6 +417,44 @@ REFERENCES = {
         weights=["weight"],
         input=Operand("logit"),
         target=LABEL,
+    ),
+    "cosine_embedding_loss": embeddings(
+        cosine_embedding,
+        options(margin=-0.5),
+        vectors=PAIR,
+        target="sign",
+        magnitude=cosine_embedding_magnitude,
+    ),
+    "contrastive_loss": embeddings(
+        contrastive, options(margin=6.0), vectors=PAIR, target="binary", magnitude=contrastive_magnitude
+    ),
+    "contrastive_distance_loss": pointwise(
+        contrastive_of_distance,
+        options(margin=2.5),
+        magnitude=contrastive_of_distance_magnitude,
+        distance="positive",
+        target="probability",
+    ),
+    "triplet_margin_loss": embeddings(
+        triplet_margin,
+        options(p=1.0, swap=True, margin=3.0),
+        options(p=1.5, eps=0.125),
+        options(p=2.0, swap=True, margin=3.0),
+        options(p=3.0, swap=True, margin=3.0),
+        options(p=np.inf),
+        options(p=np.inf, swap=True, margin=3.0),
+        vectors=TRIPLET,
+        magnitude=triplet_margin_magnitude,
+    ),
+    "triplet_margin_with_distance_loss": embeddings(
+        triplet_margin_with_distance,
+        *(
+            options(distance_function=distance, swap=swap, margin=margin)
+            for distance in DISTANCES
+            for swap, margin in ((False, 1.0), (True, 2.5))
+        ),
+        vectors=TRIPLET,
+        magnitude=triplet_margin_with_distance_magnitude,
     ),
 }
 
