@@ -4,6 +4,7 @@ pub mod block;
 pub mod embeddings;
 pub mod layout;
 pub mod pointwise;
+pub mod regions;
 pub mod rows;
 pub mod sequences;
 mod tile;

@@ -18,8 +18,12 @@ mod smooth_l1;
 mod soft_margin;
 mod squared_error;
 mod triplet_margin;
+mod tversky;
 
+use crate::drive::regions::{Empty, Mode, Settings};
 use crate::drive::{embeddings, pointwise, rows, sequences};
+use crate::loss::Region;
+use tversky::Tversky;
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -44,6 +48,13 @@ pub enum Loss {
         blank: i128,
         /// Whether an infinite loss counts as 0.
         zero_infinity: bool,
+    },
+    /// Of the sums over a region.
+    Regions {
+        /// The formula.
+        loss: Box<dyn Region>,
+        /// What the data are.
+        settings: Settings,
     },
 }
 
@@ -71,6 +82,9 @@ impl Loss {
             }
             Self::Rowwise { .. } => {
                 Description { operands: &["input", "target"], inputs: vec!["input"], asked: 1, has_hessian: true }
+            }
+            Self::Regions { .. } => {
+                Description { operands: &["input", "target"], inputs: vec!["input"], asked: 1, has_hessian: false }
             }
             Self::Embeddings(loss) => {
                 let (operands, asked) = (loss.operands(), loss.vectors());
@@ -160,6 +174,13 @@ registry! {
         loss: Box::new(sequences::Formula(ctc::Ctc)),
         blank: p.integer("blank")?,
         zero_infinity: p.flag("zero_infinity")?,
+    },
+    "dice_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 0.5, 0.5, 0.5)? })?,
+    "jaccard_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 1.0, 1.0, 1.0)? })?,
+    "tversky_loss" => |p| regions(p, tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?)?,
+    "focal_tversky_loss" => |p| {
+        let index = tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?;
+        regions(p, Tversky { gamma: p.positive("gamma")?, ..index })?
     },
 }
 
@@ -255,6 +276,37 @@ fn triplet_margin_with_distance_loss(p: &Parameters<'_>) -> Result<Loss, Invalid
         2 => triplet_margin(Cosine, p),
         _ => triplet_margin(Manhattan { eps: 0.0 }, p),
     }
+}
+
+/// The complement of Tversky's index; `unit` is what its smoothing counts for.
+fn tversky(p: &Parameters<'_>, alpha: f64, beta: f64, unit: f64) -> Result<Tversky, Invalid> {
+    let (numerator, denominator) = (p.nonnegative("smooth_numerator")?, p.nonnegative("smooth_denominator")?);
+    if numerator > denominator {
+        return Err(Invalid::Value(format!(
+            "smooth_numerator must be at most smooth_denominator, lest a loss be negative; got {numerator} and {denominator}"
+        )));
+    }
+    Ok(Tversky {
+        alpha,
+        beta,
+        gamma: 1.0,
+        smooth_numerator: unit * numerator,
+        smooth_denominator: unit * denominator,
+        squared: false,
+    })
+}
+
+fn regions(p: &Parameters<'_>, loss: impl Region) -> Result<Loss, Invalid> {
+    let modes = [Mode::Binary, Mode::Multilabel, Mode::Multiclass];
+    let empties = [Empty::Smooth, Empty::Zero, Empty::Skip];
+    let settings = Settings {
+        mode: modes[p.choice("mode", &["binary", "multilabel", "multiclass"])?],
+        from_logits: p.flag("from_logits")?,
+        ignore_index: p.optional("ignore_index", Parameters::integer)?,
+        per_image: p.flag("per_image")?,
+        empty: empties[p.choice("empty", &["smooth", "zero", "skip"])?],
+    };
+    Ok(Loss::Regions { loss: Box::new(loss), settings })
 }
 
 impl Parameters<'_> {

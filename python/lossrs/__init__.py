@@ -36,6 +36,7 @@ from lossrs.definitions.pointwise import (
     SmoothL1Loss,
     SoftMarginLoss,
 )
+from lossrs.definitions.regions import DiceLoss, FocalTverskyLoss, JaccardLoss, TverskyLoss
 from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
 from lossrs.definitions.sequences import CTCLoss
 from lossrs.loss import Loss, losses
@@ -49,11 +50,14 @@ __all__ = [
     "ContrastiveLoss",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
+    "DiceLoss",
     "DomainError",
     "ExactSum",
+    "FocalTverskyLoss",
     "GaussianNLLLoss",
     "HingeEmbeddingLoss",
     "HuberLoss",
+    "JaccardLoss",
     "KLDivLoss",
     "L1Loss",
     "LabelError",
@@ -67,6 +71,7 @@ __all__ = [
     "SoftMarginLoss",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
+    "TverskyLoss",
     "__version__",
     "functional",
     "get_num_threads",

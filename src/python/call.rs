@@ -3,6 +3,7 @@
 
 mod embeddings;
 mod pointwise;
+mod regions;
 mod rows;
 mod sequences;
 
@@ -174,6 +175,7 @@ impl Loss {
             losses::Loss::Sequencewise { loss, blank, zero_infinity } => {
                 run(&sequences::Sequences::new(&**loss, *blank, *zero_infinity, arguments)?)
             }
+            losses::Loss::Regions { loss, settings } => run(&regions::Regions::new(&**loss, *settings, arguments)?),
         })
     }
 
