@@ -2,7 +2,9 @@
 
 pub mod block;
 pub mod layout;
+pub mod linear;
 pub mod pointwise;
+pub mod product;
 pub mod rows;
 mod tile;
 
@@ -55,6 +57,8 @@ pub enum Failure {
         /// What stands there; a float where that is not whole.
         label: Result<i128, f64>,
     },
+    /// There is no memory for so many bytes.
+    Memory(usize),
 }
 
 impl From<crate::threads::Interrupted> for Failure {
