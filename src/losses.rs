@@ -20,11 +20,70 @@ pub enum Loss {
         labels: Box<dyn rows::Loss>,
         /// With probabilities as targets, where the loss takes them.
         probabilities: Option<Box<dyn rows::Loss>>,
+        /// The label of samples that are left out.
+        ignore_index: Option<i128>,
     },
 }
 
+impl Loss {
+    /// The names of the operands that must be given.
+    pub fn operands(&self) -> &'static [&'static str] {
+        match self {
+            Self::Pointwise(loss) => &loss.operands()[..loss.required()],
+            Self::Rowwise { .. } => &["input", "target"],
+        }
+    }
+
+    /// The names of the operands that have gradients.
+    pub fn inputs(&self) -> Vec<&'static str> {
+        match self {
+            Self::Pointwise(loss) => loss.differentiable().iter().map(|&operand| loss.operands()[operand]).collect(),
+            Self::Rowwise { .. } => vec!["input"],
+        }
+    }
+
+    /// The number of inputs whose gradients a call means that does not say which.
+    pub fn asked(&self) -> usize {
+        match self {
+            Self::Pointwise(loss) => loss.asked(),
+            Self::Rowwise { .. } => 1,
+        }
+    }
+
+    /// Whether the loss has a Hessian.
+    pub fn has_hessian(&self) -> bool {
+        match self {
+            Self::Pointwise(_) | Self::Rowwise { .. } => true,
+        }
+    }
+}
+
+/// A parameter of a loss, as the caller has it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parameter {
+    /// A whole number, or a truth value.
+    Integer(i128),
+    /// Another number.
+    Number(f64),
+    /// A word.
+    Word(String),
+    /// Nothing: `None`.
+    Nothing,
+    /// Something else, by the name of its type.
+    Other(String),
+}
+
+/// Why there is no loss of some name and parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Invalid {
+    /// A value is outside its range.
+    Value(String),
+    /// It is of another type.
+    Type(String),
+}
+
 /// The parameters of a loss, by name.
-pub struct Parameters<'a>(pub &'a dyn Fn(&str) -> Option<f64>);
+pub struct Parameters<'a>(pub &'a dyn Fn(&str) -> Option<Parameter>);
 
 macro_rules! registry {
     ($($name:literal => |$parameters:ident| $loss:expr,)+) => {
@@ -34,11 +93,11 @@ macro_rules! registry {
         /// The loss of that name.
         ///
         /// # Errors
-        /// If there is none, or a parameter is missing or outside its range.
-        pub fn named(name: &str, parameters: &Parameters<'_>) -> Result<Loss, String> {
+        /// If there is none, or a parameter is missing, or not of its type or range.
+        pub fn named(name: &str, parameters: &Parameters<'_>) -> Result<Loss, Invalid> {
             match name {
                 $($name => { let $parameters = parameters; Ok($loss) })+
-                _ => Err(format!("there is no loss named {name:?}")),
+                _ => Err(Invalid::Value(format!("there is no loss named {name:?}"))),
             }
         }
     };
@@ -51,11 +110,15 @@ registry! {
     "smooth_l1_loss" => |p| pointwise(smooth_l1::SmoothL1 { beta: p.nonnegative("beta")? }),
     "binary_cross_entropy" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropy),
     "binary_cross_entropy_with_logits" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropyWithLogits),
-    "nll_loss" => |_p| Loss::Rowwise { labels: rowwise(nll::NegativeLogLikelihood), probabilities: None },
-    "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?),
+    "nll_loss" => |p| Loss::Rowwise {
+        labels: rowwise(nll::NegativeLogLikelihood),
+        probabilities: None,
+        ignore_index: Some(p.integer("ignore_index")?),
+    },
+    "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
 }
 
-fn pointwise<const N: usize>(loss: impl crate::loss::Pointwise<N>) -> Loss {
+fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {
     Loss::Pointwise(Box::new(pointwise::Formula(loss)))
 }
 
@@ -63,36 +126,86 @@ fn rowwise<const K: usize>(loss: impl crate::loss::Rowwise<K>) -> Box<dyn rows::
     Box::new(rows::Formula(loss))
 }
 
-fn cross_entropy(label_smoothing: f64) -> Loss {
+fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
     use cross_entropy::CrossEntropy;
-    if label_smoothing > 0.0 {
-        Loss::Rowwise {
-            labels: rowwise(CrossEntropy::<false, true> { label_smoothing }),
-            probabilities: Some(rowwise(CrossEntropy::<true, true> { label_smoothing })),
-        }
+    let (labels, probabilities) = if label_smoothing > 0.0 {
+        (
+            rowwise(CrossEntropy::<false, true> { label_smoothing }),
+            rowwise(CrossEntropy::<true, true> { label_smoothing }),
+        )
     } else {
-        Loss::Rowwise {
-            labels: rowwise(CrossEntropy::<false, false> { label_smoothing }),
-            probabilities: Some(rowwise(CrossEntropy::<true, false> { label_smoothing })),
-        }
-    }
+        (
+            rowwise(CrossEntropy::<false, false> { label_smoothing }),
+            rowwise(CrossEntropy::<true, false> { label_smoothing }),
+        )
+    };
+    Loss::Rowwise { labels, probabilities: Some(probabilities), ignore_index: Some(ignore_index) }
 }
 
 impl Parameters<'_> {
-    fn within(&self, name: &str, range: &str, is_within: impl Fn(f64) -> bool) -> Result<f64, String> {
-        let value = (self.0)(name).ok_or_else(|| format!("{name} is missing"))?;
-        if is_within(value) { Ok(value) } else { Err(format!("{name} must be {range}, got {value}")) }
+    /// A parameter that `accept` takes; it returns nothing of those of another type.
+    fn accepted<R>(&self, name: &str, expected: &str, accept: impl Fn(&Parameter) -> Option<R>) -> Result<R, Invalid> {
+        let parameter = (self.0)(name).ok_or_else(|| Invalid::Value(format!("{name} is missing")))?;
+        accept(&parameter).ok_or_else(|| {
+            let class = match parameter {
+                Parameter::Integer(_) => "int".into(),
+                Parameter::Number(_) => "float".into(),
+                Parameter::Word(_) => "str".into(),
+                Parameter::Nothing => "NoneType".into(),
+                Parameter::Other(class) => class,
+            };
+            Invalid::Type(format!("{name} must be {expected}, got {class}"))
+        })
     }
 
-    fn positive(&self, name: &str) -> Result<f64, String> {
+    fn number(&self, name: &str) -> Result<f64, Invalid> {
+        self.accepted(name, "a number", |parameter| match parameter {
+            Parameter::Integer(number) => Some(*number as f64),
+            Parameter::Number(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    fn integer(&self, name: &str) -> Result<i128, Invalid> {
+        self.accepted(name, "an integer", |parameter| match parameter {
+            Parameter::Integer(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    fn within(&self, name: &str, range: &str, is_within: impl Fn(f64) -> bool) -> Result<f64, Invalid> {
+        let value = self.number(name)?;
+        if is_within(value) { Ok(value) } else { Err(Invalid::Value(format!("{name} must be {range}, got {value}"))) }
+    }
+
+    fn positive(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "positive", |value| value > 0.0)
     }
 
-    fn nonnegative(&self, name: &str) -> Result<f64, String> {
+    fn nonnegative(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "at least 0", |value| value >= 0.0)
     }
 
-    fn fraction(&self, name: &str) -> Result<f64, String> {
+    fn fraction(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "in [0, 1]", |value| (0.0..=1.0).contains(&value))
+    }
+
+    /// The place of a word among those that are known.
+    fn choice(&self, name: &str, words: &[&str]) -> Result<usize, Invalid> {
+        let word = self.accepted(name, "a string", |parameter| match parameter {
+            Parameter::Word(word) => Some(word.clone()),
+            _ => None,
+        })?;
+        words.iter().position(|&known| known == word).ok_or_else(|| {
+            let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+            Invalid::Value(format!("{name} must be one of {}, got {word:?}", words.join(", ")))
+        })
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Invalid> {
+        self.accepted(name, "True or False", |parameter| match parameter {
+            Parameter::Integer(number @ (0 | 1)) => Some(*number == 1),
+            _ => None,
+        })
     }
 }

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from numpy.typing import ArrayLike
-
-from lossrs.loss import Loss, loss
+from lossrs.loss import ArrayOption, Loss, loss
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -56,7 +54,7 @@ class MSELoss(PointwiseLoss):
     0.2875
     """
 
-    weight: ArrayLike | None = None
+    weight: ArrayOption = None
 
 
 @loss("l1_loss")
@@ -84,7 +82,7 @@ class L1Loss(PointwiseLoss):
     1.5
     """
 
-    weight: ArrayLike | None = None
+    weight: ArrayOption = None
 
 
 @loss("huber_loss")
@@ -116,7 +114,7 @@ class HuberLoss(PointwiseLoss):
     """
 
     delta: float = 1.0
-    weight: ArrayLike | None = None
+    weight: ArrayOption = None
 
 
 @loss("smooth_l1_loss")
@@ -176,7 +174,7 @@ class BCELoss(PointwiseLoss):
     0.3375
     """
 
-    weight: ArrayLike | None = None
+    weight: ArrayOption = None
 
 
 @loss("binary_cross_entropy_with_logits")
@@ -208,8 +206,8 @@ class BCEWithLogitsLoss(PointwiseLoss):
     array([6.93147181e-01, 1.00000000e+03])
     """
 
-    weight: ArrayLike | None = None
-    pos_weight: ArrayLike | None = None
+    weight: ArrayOption = None
+    pos_weight: ArrayOption = None
 
 
 @loss("cross_entropy")
@@ -250,7 +248,7 @@ class CrossEntropyLoss(RowwiseLoss):
     0.3133
     """
 
-    weight: ArrayLike | None = None
+    weight: ArrayOption = None
     ignore_index: int = -100
     label_smoothing: float = 0.0
 
@@ -290,5 +288,5 @@ class NLLLoss(RowwiseLoss):
     0.375
     """
 
-    weight: ArrayLike | None = None
+    weight: ArrayOption = None
     ignore_index: int = -100
