@@ -4,11 +4,12 @@ mod absolute_error;
 mod binary_cross_entropy;
 mod cross_entropy;
 mod huber;
+mod linear_cross_entropy;
 mod nll;
 mod smooth_l1;
 mod squared_error;
 
-use crate::drive::{pointwise, rows};
+use crate::drive::{linear, pointwise, rows};
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -23,6 +24,13 @@ pub enum Loss {
         /// The label of samples that are left out.
         ignore_index: Option<i128>,
     },
+    /// Of a linear layer's scores.
+    Linear {
+        /// The loss.
+        loss: Box<dyn linear::Loss>,
+        /// The label of samples that are left out.
+        ignore_index: Option<i128>,
+    },
 }
 
 impl Loss {
@@ -31,6 +39,15 @@ impl Loss {
         match self {
             Self::Pointwise(loss) => &loss.operands()[..loss.required()],
             Self::Rowwise { .. } => &["input", "target"],
+            Self::Linear { .. } => &["input", "linear_weight", "target"],
+        }
+    }
+
+    /// The names of the operands that may be given besides.
+    pub fn optional(&self) -> &'static [&'static str] {
+        match self {
+            Self::Pointwise(_) | Self::Rowwise { .. } => &[],
+            Self::Linear { .. } => &["linear_bias"],
         }
     }
 
@@ -39,6 +56,7 @@ impl Loss {
         match self {
             Self::Pointwise(loss) => loss.differentiable().iter().map(|&operand| loss.operands()[operand]).collect(),
             Self::Rowwise { .. } => vec!["input"],
+            Self::Linear { .. } => vec!["input", "linear_weight", "linear_bias"],
         }
     }
 
@@ -47,6 +65,7 @@ impl Loss {
         match self {
             Self::Pointwise(loss) => loss.asked(),
             Self::Rowwise { .. } => 1,
+            Self::Linear { .. } => 3,
         }
     }
 
@@ -54,6 +73,7 @@ impl Loss {
     pub fn has_hessian(&self) -> bool {
         match self {
             Self::Pointwise(_) | Self::Rowwise { .. } => true,
+            Self::Linear { .. } => false,
         }
     }
 }
@@ -116,6 +136,14 @@ registry! {
         ignore_index: Some(p.integer("ignore_index")?),
     },
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
+    "linear_cross_entropy" => |p| Loss::Linear {
+        loss: Box::new(linear_cross_entropy::LinearCrossEntropy {
+            label_smoothing: p.fraction("label_smoothing")?,
+            z_loss: p.nonnegative("z_loss")?,
+            softcap: p.optional_positive("softcap")?,
+        }),
+        ignore_index: Some(p.integer("ignore_index")?),
+    },
 }
 
 fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {
@@ -180,6 +208,13 @@ impl Parameters<'_> {
 
     fn positive(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "positive", |value| value > 0.0)
+    }
+
+    fn optional_positive(&self, name: &str) -> Result<Option<f64>, Invalid> {
+        if (self.0)(name) == Some(Parameter::Nothing) {
+            return Ok(None);
+        }
+        self.within(name, "positive and finite, or None", |value| value > 0.0 && value < f64::INFINITY).map(Some)
     }
 
     fn nonnegative(&self, name: &str) -> Result<f64, Invalid> {

@@ -41,6 +41,17 @@ const LONG: usize = 1 << 14;
 /// Products and sums that take as long as one element elsewhere.
 const PRODUCTS: usize = 64;
 
+/// A loss of a row of scores that a linear layer makes.
+pub trait Loss: Send + Sync {
+    /// What scores are bounded by: c·tanh(score/c).
+    fn softcap(&self) -> Option<f64>;
+    /// Whether a part of the loss has no weight of a class, where the rest has the label's.
+    fn has_unweighted_part(&self) -> bool;
+    /// The formula, over the bounded scores; the part without a class's weight is multiplied by `unweighted`, so that its mean is
+    /// its own where all is divided by the sum of all weights.
+    fn formula(&self, unweighted: f64) -> Box<dyn rows::Loss>;
+}
+
 /// A call: buffers and what to do with them.
 pub struct Call<'a> {
     /// The samples; their input and its gradient have a column for each feature rather than for each class.

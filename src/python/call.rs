@@ -1,6 +1,7 @@
 //! A call from Python: the verbs and their results, whatever the kind of loss. Each kind says in a module of its own which
 //! arrays it takes, how their shapes must fit, and how its driver runs over them.
 
+mod linear;
 mod pointwise;
 mod rows;
 
@@ -168,6 +169,9 @@ impl Loss {
             losses::Loss::Rowwise { labels, probabilities, ignore_index } => {
                 run(&rows::Rows::new(&**labels, probabilities.as_deref(), *ignore_index, arguments)?)
             }
+            losses::Loss::Linear { loss, ignore_index } => {
+                run(&linear::Linear::new(&**loss, *ignore_index, arguments)?)
+            }
         })
     }
 
@@ -279,7 +283,9 @@ impl Chosen {
     fn new<'py>(call: &dyn Call<'py>, asked: usize, wrt: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
         let indices = std::array::from_fn(|index| index);
         let Some(wrt) = wrt else {
-            return Ok(Self { indices, count: asked, is_one: asked == 1 });
+            // Those of operands that may be given are there if they are.
+            let count = (0..asked).take_while(|&index| call.input(index).is_some()).count();
+            return Ok(Self { indices, count, is_one: asked == 1 });
         };
         let inputs = || indices.iter().map_while(|&index| call.input(index).map(Array::name));
         let index = |name: &str| {
