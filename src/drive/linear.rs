@@ -20,7 +20,7 @@ use crate::drive::rows::{self, Blocks, Classes, Results, Sample, Swept};
 use crate::drive::{Failure, SPREAD_FROM};
 use crate::isa::{Isa, Kernel};
 use crate::real::Real;
-use crate::storage::{Dtype, Run};
+use crate::storage::Run;
 use crate::sum::ExactSum;
 use crate::threads::{self, Tasks};
 
@@ -82,13 +82,13 @@ struct Counted<T> {
 
 /// What is kept of a chunk of samples.
 struct Chunk<T> {
-    /// The most samples, a multiple of [`ROWS`].
+    /// The most samples, a multiple of a panel's columns.
     rows: usize,
     samples: Vec<Counted<T>>,
-    /// Their features, rows at a distance that spreads them over the caches.
-    input: Vec<T>,
-    /// The same as panels, [`DEPTH`] rows at a time.
-    panels: Vec<T>,
+    /// Their features as panels whose columns are samples: of [`DEPTH`] samples and features at a time.
+    columns: Vec<T>,
+    /// Their features as panels whose rows are samples, of [`DEPTH`] samples at a time; for the gradient of the weight.
+    rows_of: Vec<T>,
     /// Tiles of scores, then of derivatives, where those are wanted.
     scores: Vec<T>,
     /// The sums of groups of tiles, of each group all rows; those of the first group become those of all.
@@ -285,19 +285,19 @@ impl Call<'_> {
         let classes = self.samples.classes;
         let scores = if self.samples.want.slope() { self.tiles() * stride::<T>(TILE) } else { 0 };
         let panels = if self.weight_slope.is_some() { self.padded_features::<T>() } else { 0 };
-        let input = stride::<T>(self.features);
-        let bytes = (scores + panels + input) * size_of::<T>() + self.groups() * size_of::<Swept<T>>();
+        let columns = self.features;
+        let bytes = (scores + panels + columns) * size_of::<T>() + self.groups() * size_of::<Swept<T>>();
         let rows = (CHUNK_BYTES / bytes).clamp(FEWEST, MOST);
-        let rows = if rows > DEPTH { rows / DEPTH * DEPTH } else { rows / ROWS * ROWS };
-        let rows = rows.min(self.samples.layout.len().next_multiple_of(ROWS));
+        let rows = if rows > DEPTH { rows / DEPTH * DEPTH } else { rows / FEWEST * FEWEST };
+        let rows = rows.min(self.samples.layout.len().next_multiple_of(product::width::<T>()));
         let staged = self.weight_slope.is_some() && !self.adds_in_place::<T>();
         let mut sums = reserved(self.groups() * rows)?;
         sums.resize(self.groups() * rows, Swept::nothing());
         Ok(Chunk {
             rows,
             samples: reserved(rows)?,
-            input: zeros(rows * input)?,
-            panels: zeros(rows * panels)?,
+            columns: zeros(rows * columns)?,
+            rows_of: zeros(rows * panels)?,
             scores: zeros(rows * scores)?,
             sums,
             values: zeros(rows)?,
@@ -409,33 +409,35 @@ impl Call<'_> {
     /// # Safety
     /// As [`Call::run`].
     unsafe fn load<T: Number>(&self, isa: Isa, chunk: &mut Chunk<T>, stop: &dyn Fn() -> bool) -> Result<(), Failure> {
-        let (features, stride) = (self.features, stride::<T>(self.features));
-        let panels_wanted = self.weight_slope.is_some();
-        let width = self.padded_features::<T>();
-        let (input, panels) = (Parts::of(&mut chunk.input), Parts::of(&mut chunk.panels));
+        let (features, distance) = (self.features, stride::<T>(self.features));
+        let width = if self.weight_slope.is_some() { self.padded_features::<T>() } else { 0 };
+        let (columns, rows_of) = (Parts::of(&mut chunk.columns), Parts::of(&mut chunk.rows_of));
         let samples = &chunk.samples;
         let work = |tasks: &mut Tasks<'_>| {
+            let mut input = zeros(DEPTH.min(samples.len()) * distance)?;
             for task in tasks {
                 let rows = block_of_rows(task, samples.len());
-                let padded = rows.start..rows.end.next_multiple_of(ROWS);
-                // SAFETY: the caller's, and no other task has these rows.
-                unsafe {
-                    let input = input.part(padded.start * stride..padded.end * stride);
-                    input[rows.len() * stride..].fill(T::ZERO);
-                    for (out, sample) in input.chunks_exact_mut(stride).zip(&samples[rows.clone()]) {
+                for (out, sample) in input.chunks_exact_mut(distance).zip(&samples[rows.clone()]) {
+                    // SAFETY: the caller's.
+                    unsafe {
                         self.samples.input.row(self.samples.layout, sample.row).load(isa, &mut out[..features]);
                     }
-                    if panels_wanted && features > 0 {
-                        let row = Run {
-                            first: input.as_mut_ptr().cast(),
-                            stride: size_of::<T>() as isize,
-                            dtype: Dtype::of::<T>(),
-                            swapped: false,
-                        };
-                        let grid = Grid { row, step: (stride * size_of::<T>()) as isize };
-                        let panels = panels.part(rows.start * width..rows.end * width);
-                        product::pack(isa, grid, (0, rows.len()), (0, features), &mut Vec::new(), panels);
-                    }
+                }
+                // SAFETY: no other task has these rows.
+                let (columns, rows_of) = unsafe {
+                    let padded = rows.end.next_multiple_of(product::width::<T>());
+                    (columns.part(rows.start * features..padded * features), rows_of.part(rows.start * width..rows.end * width))
+                };
+                let len = rows.len().next_multiple_of(product::width::<T>());
+                for feature in (0..features).step_by(DEPTH) {
+                    let depth = DEPTH.min(features - feature);
+                    let from = Strided { elements: &input[feature..], rows: distance, columns: 1 };
+                    let columns = &mut columns[feature * len..(feature + depth) * len];
+                    product::pack_transposed(isa, from, rows.len(), depth, columns);
+                }
+                if !rows_of.is_empty() {
+                    let from = Strided { elements: &input[..], rows: distance, columns: 1 };
+                    product::pack(isa, from, rows.len(), features, rows_of);
                 }
             }
             Ok(())
@@ -458,15 +460,17 @@ impl Call<'_> {
         let keeps = self.samples.want.slope();
         let blocks = chunk.samples.len().div_ceil(DEPTH);
         let (scores, sums) = (Parts::of(&mut chunk.scores), Parts::of(&mut chunk.sums));
-        let (samples, input) = (&chunk.samples, &chunk.input);
+        let (samples, columns) = (&chunk.samples, &chunk.columns);
         let work = |tasks: &mut Tasks<'_>| {
-            let mut staging = reserved(product::width::<T>() * DEPTH)?;
-            let mut panels = zeros(TILE * DEPTH)?;
+            let mut staging = reserved(TILE * DEPTH)?;
+            let mut products = zeros(TILE * self::stride::<T>(DEPTH.min(chunk_rows)))?;
             let mut room = zeros(if keeps { 0 } else { DEPTH.min(chunk_rows) * stride })?;
             let mut rooms = Rooms::<T>::UNFILLED;
             while let Some(task) = tasks.next() {
                 let (group, rows) = (task / blocks, block_of_rows(task % blocks, samples.len()));
                 let tiles = group * GROUP..self.tiles().min((group + 1) * GROUP);
+                let padded = rows.end.next_multiple_of(product::width::<T>());
+                let columns = &columns[rows.start * self.features..padded * self.features];
                 // SAFETY: the caller's, and no other task has these rows of these tiles.
                 unsafe {
                     let sums = sums.part(group * chunk_rows + rows.start..group * chunk_rows + rows.end);
@@ -474,12 +478,12 @@ impl Call<'_> {
                     for tile in tiles {
                         let scores = if keeps {
                             let first = tile * chunk_rows;
-                            scores.part((first + rows.start) * stride..(first + rows.end) * stride)
+                            scores.part((first + rows.start) * stride..(first + padded) * stride)
                         } else {
                             &mut room[..]
                         };
                         let tile = self.tile(tile);
-                        self.multiply(isa, tile, rows.clone(), input, scores, &mut staging, &mut panels, tasks);
+                        self.multiply(isa, tile, columns, padded - rows.start, &mut staging, &mut products, scores, tasks);
                         if tasks.are_stopped() {
                             return Ok(());
                         }
@@ -493,7 +497,7 @@ impl Call<'_> {
         self.share(blocks * self.groups(), each, stop, work)
     }
 
-    /// Computes a tile of scores, until the call is stopped.
+    /// Computes a tile of scores, until the call is stopped: `rows` of them, from panels whose columns they are.
     ///
     /// # Safety
     /// As [`Call::run`].
@@ -501,43 +505,35 @@ impl Call<'_> {
         &self,
         isa: Isa,
         tile: Tile,
-        rows: Range<usize>,
-        input: &[T],
-        scores: &mut [T],
+        columns: &[T],
+        rows: usize,
         staging: &mut Vec<T>,
-        panels: &mut [T],
+        products: &mut [T],
+        scores: &mut [T],
         tasks: &mut Tasks<'_>,
     ) {
+        let (width, distance) = (product::width::<T>(), products.len() / TILE);
+        for feature in (0..self.features).step_by(DEPTH) {
+            let depth = DEPTH.min(self.features - feature);
+            // SAFETY: the caller's.
+            let left =
+                unsafe { self.weight.block(isa, (tile.start, tile.len), (feature, depth), ROWS, &mut *staging) };
+            let panels = &columns[feature * rows..(feature + depth) * rows];
+            for (panel, row) in panels.chunks_exact(width * depth).zip((0..).step_by(width)) {
+                if tasks.are_stopped() {
+                    return;
+                }
+                let out = Output { elements: &mut products[row..], stride: distance, rows: tile.len, columns: width };
+                product::multiply(isa, left, depth, panel, out, feature > 0);
+            }
+        }
         let mut bias = [T::ZERO; TILE];
         if let Some(run) = self.bias {
             // SAFETY: the caller's.
             unsafe { run.from(tile.start).load(isa, &mut bias[..tile.len]) };
         }
-        for scores in scores.chunks_exact_mut(stride::<T>(TILE)).take(rows.len()) {
-            scores[..TILE].copy_from_slice(&bias);
-        }
-        let (width, distance) = (product::width::<T>(), stride::<T>(self.features));
-        for feature in (0..self.features).step_by(DEPTH) {
-            let depth = DEPTH.min(self.features - feature);
-            let panels = &mut panels[..tile.len.next_multiple_of(width) * depth];
-            // SAFETY: the caller's.
-            unsafe {
-                product::pack_transposed(isa, self.weight, (tile.start, tile.len), (feature, depth), staging, panels);
-            }
-            let left = Strided { elements: &input[rows.start * distance + feature..], rows: distance, columns: 1 };
-            for (panel, column) in panels.chunks_exact(width * depth).zip((0..).step_by(width)) {
-                if tasks.are_stopped() {
-                    return;
-                }
-                let out = Output {
-                    elements: &mut scores[column..],
-                    stride: stride::<T>(TILE),
-                    rows: rows.len(),
-                    columns: width.min(tile.len - column),
-                };
-                product::multiply(isa, left, depth, panel, out, true);
-            }
-        }
+        let from = Strided { elements: products, rows: distance, columns: 1 };
+        product::transpose(isa, from, &bias, rows, scores, stride::<T>(TILE));
     }
 
     /// Adds a tile's classes to the sums of its rows.
@@ -685,7 +681,7 @@ impl Call<'_> {
         let weight_slope = Parts::of(weight_slope);
         let bias_slope = Parts::of(&mut chunk.bias_slope);
         let scores = Parts::of(&mut chunk.scores);
-        let (samples, sums, panels, first) = (&chunk.samples, &chunk.sums, &chunk.panels, chunk.first);
+        let (samples, sums, panels, first) = (&chunk.samples, &chunk.sums, &chunk.rows_of, chunk.first);
         let work = |tasks: &mut Tasks<'_>| {
             let mut rooms = Rooms::<T>::UNFILLED;
             let mut left = zeros(ROWS * DEPTH)?;
@@ -796,9 +792,9 @@ impl Call<'_> {
                     let tile = self.tile(tile);
                     let panels = &mut panels[..columns.next_multiple_of(width) * tile.len];
                     // SAFETY: the caller's.
-                    unsafe {
-                        product::pack(isa, self.weight, (tile.start, tile.len), (start, columns), &mut staging, panels);
-                    }
+                    let from =
+                        unsafe { self.weight.block(isa, (tile.start, tile.len), (start, columns), 1, &mut staging) };
+                    product::pack(isa, from, tile.len, columns, panels);
                     for (panel, column) in panels.chunks_exact(width * tile.len).zip((0..).step_by(width)) {
                         if tasks.are_stopped() {
                             return Ok(());

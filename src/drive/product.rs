@@ -73,28 +73,31 @@ impl Grid {
         unsafe { self.row.as_slice::<T>(0) }.is_some() && self.step == size * columns as isize
     }
 
-    /// `len` columns of `count` rows, as they lie where that can be, else converted into `room`.
+    /// `len` columns of `count` rows, as they lie where that can be, else converted into `room`; and of zeros as many rows more
+    /// as make a multiple of `rows`.
     ///
     /// # Safety
     /// They must be readable, and must not be written while the slice lives.
-    unsafe fn block<T: Real>(
+    pub unsafe fn block<T: Real>(
         self,
         isa: Isa,
         (start, count): (usize, usize),
         (column, len): (usize, usize),
+        rows: usize,
         room: &mut Vec<T>,
     ) -> Strided<'_, T> {
         let size = size_of::<T>() as isize;
-        let rows = self.step / size;
-        if self.step % size == 0 && rows >= 0 {
+        let distance = self.step / size;
+        if self.step % size == 0 && distance >= 0 && count.is_multiple_of(rows) {
             let run = self.row(start).from(column);
             // SAFETY: the caller's; the last of the elements is the last of the block.
-            if let Some(elements) = unsafe { run.as_slice(rows as usize * (count - 1) + len) } {
-                return Strided { elements, rows: rows as usize, columns: 1 };
+            if let Some(elements) = unsafe { run.as_slice(distance as usize * (count - 1) + len) } {
+                return Strided { elements, rows: distance as usize, columns: 1 };
             }
         }
-        room.resize(count * len, T::ZERO);
-        for (index, out) in room.chunks_exact_mut(len).enumerate() {
+        room.clear();
+        room.resize(count.next_multiple_of(rows) * len, T::ZERO);
+        for (index, out) in room.chunks_exact_mut(len).take(count).enumerate() {
             // SAFETY: the caller's.
             unsafe { self.row(start + index).from(column).load(isa, out) };
         }
@@ -102,45 +105,26 @@ impl Grid {
     }
 }
 
-/// Packs `count` rows from `start` on, `len` columns of each, into panels: `count` rows each of [`width`] columns, the last
-/// filled up with zeros.
-///
-/// # Safety
-/// They must be readable.
-pub unsafe fn pack<T: Number>(
-    isa: Isa,
-    grid: Grid,
-    (start, count): (usize, usize),
-    (column, len): (usize, usize),
-    room: &mut Vec<T>,
-    panels: &mut [T],
-) {
-    // SAFETY: the caller's.
-    let from = unsafe { grid.block(isa, (start, count), (column, len), room) };
-    for (panel, first) in panels.chunks_exact_mut(count * width::<T>()).zip((0..len).step_by(width::<T>())) {
-        let columns = width::<T>().min(len - first);
-        isa.run(PackRows { from: Strided { elements: &from.elements[first..], ..from }, columns, panel });
+/// Packs `len` columns of `rows` into panels of [`width`] columns, the last filled up with zeros.
+pub fn pack<T: Number>(isa: Isa, from: Strided<'_, T>, rows: usize, len: usize, panels: &mut [T]) {
+    for (panel, first) in panels.chunks_exact_mut(rows * width::<T>()).zip((0..len).step_by(width::<T>())) {
+        let from = Strided { elements: &from.elements[first..], ..from };
+        isa.run(PackRows { from, columns: width::<T>().min(len - first), panel });
     }
 }
 
-/// Packs the transpose: `len` columns of `count` rows become `len` rows of panels whose columns are the rows.
-///
-/// # Safety
-/// They must be readable.
-pub unsafe fn pack_transposed<T: Number>(
-    isa: Isa,
-    grid: Grid,
-    (start, count): (usize, usize),
-    (column, len): (usize, usize),
-    room: &mut Vec<T>,
-    panels: &mut [T],
-) {
-    for (panel, first) in panels.chunks_exact_mut(len * width::<T>()).zip((0..count).step_by(width::<T>())) {
-        let rows = width::<T>().min(count - first);
-        // SAFETY: the caller's.
-        let from = unsafe { grid.block(isa, (start + first, rows), (column, len), room) };
-        isa.run(PackColumns { from, rows, panel });
+/// Packs the transpose of `rows`: a panel has as many rows as those have columns, and [`width`] of them as columns; the last is
+/// filled up with zeros.
+pub fn pack_transposed<T: Number>(isa: Isa, from: Strided<'_, T>, rows: usize, len: usize, panels: &mut [T]) {
+    for (panel, first) in panels.chunks_exact_mut(len * width::<T>()).zip((0..rows).step_by(width::<T>())) {
+        let from = Strided { elements: &from.elements[first * from.rows..], ..from };
+        isa.run(PackColumns { from, rows: width::<T>().min(rows - first), panel });
     }
+}
+
+/// Transposes a matrix and adds a number to each column of what comes out; all lengths are multiples of [`LANES`].
+pub fn transpose<T: Number>(isa: Isa, from: Strided<'_, T>, plus: &[T], rows: usize, out: &mut [T], stride: usize) {
+    isa.run(Transpose { from, plus, rows, out, stride });
 }
 
 struct PackRows<'a, T> {
@@ -194,6 +178,40 @@ impl<T: Real> Kernel for PackColumns<'_, T> {
             if rows < width::<T>() {
                 for out in square.chunks_exact_mut(width::<T>()) {
                     out[rows..].fill(T::ZERO);
+                }
+            }
+        }
+    }
+}
+
+struct Transpose<'a, T> {
+    from: Strided<'a, T>,
+    plus: &'a [T],
+    rows: usize,
+    out: &'a mut [T],
+    stride: usize,
+}
+
+impl<T: Real> Kernel for Transpose<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { from, plus, rows, out, stride } = self;
+        let (plus, _) = plus.as_chunks::<LANES>();
+        for row in (0..rows).step_by(LANES) {
+            for (square, plus) in plus.iter().enumerate() {
+                let mut columns = [[T::ZERO; LANES]; LANES];
+                for (column, elements) in columns.iter_mut().enumerate() {
+                    let at = (square * LANES + column) * from.rows + row;
+                    elements.copy_from_slice(&from.elements[at..at + LANES]);
+                }
+                for lane in 0..LANES {
+                    let mut elements = [T::ZERO; LANES];
+                    for column in 0..LANES {
+                        elements[column] = columns[column][lane] + plus[column];
+                    }
+                    out[(row + lane) * stride + square * LANES..][..LANES].copy_from_slice(&elements);
                 }
             }
         }
