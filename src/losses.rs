@@ -3,10 +3,17 @@
 mod absolute_error;
 mod binary_cross_entropy;
 mod cross_entropy;
+mod gaussian_nll;
+mod hinge_embedding;
 mod huber;
+mod kl_div;
 mod linear_cross_entropy;
+mod margin_ranking;
 mod nll;
+mod poisson_nll;
+mod sigmoid_focal;
 mod smooth_l1;
+mod soft_margin;
 mod squared_error;
 
 use crate::drive::{linear, pointwise, rows};
@@ -130,6 +137,13 @@ registry! {
     "smooth_l1_loss" => |p| pointwise(smooth_l1::SmoothL1 { beta: p.nonnegative("beta")? }),
     "binary_cross_entropy" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropy),
     "binary_cross_entropy_with_logits" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropyWithLogits),
+    "sigmoid_focal_loss" => |p| sigmoid_focal(p.optional("alpha", Parameters::number)?, p.nonnegative("gamma")?)?,
+    "soft_margin_loss" => |_p| pointwise(soft_margin::SoftMargin),
+    "hinge_embedding_loss" => |p| pointwise(hinge_embedding::HingeEmbedding { margin: p.number("margin")? }),
+    "margin_ranking_loss" => |p| pointwise(margin_ranking::MarginRanking { margin: p.number("margin")? }),
+    "kl_div" => |p| if p.flag("log_target")? { pointwise(kl_div::KlDiv::<true>) } else { pointwise(kl_div::KlDiv::<false>) },
+    "poisson_nll_loss" => |p| poisson_nll(p.flag("log_input")?, p.flag("full")?, p.nonnegative("eps")?),
+    "gaussian_nll_loss" => |p| gaussian_nll(p.flag("full")?, p.positive("eps")?),
     "nll_loss" => |p| Loss::Rowwise {
         labels: rowwise(nll::NegativeLogLikelihood),
         probabilities: None,
@@ -152,6 +166,37 @@ fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N
 
 fn rowwise<const K: usize>(loss: impl crate::loss::Rowwise<K>) -> Box<dyn rows::Loss> {
     Box::new(rows::Formula(loss))
+}
+
+fn sigmoid_focal(alpha: Option<f64>, gamma: f64) -> Result<Loss, Invalid> {
+    use sigmoid_focal::SigmoidFocal;
+    let balance = match alpha {
+        Some(alpha) if alpha > 1.0 || alpha.is_nan() => {
+            return Err(Invalid::Value(format!("alpha must be at most 1, got {alpha}")));
+        }
+        Some(alpha) if alpha >= 0.0 => (alpha, 1.0 - alpha),
+        _ => (1.0, 1.0),
+    };
+    Ok(if gamma == 2.0 {
+        pointwise(SigmoidFocal::<true> { balance, gamma })
+    } else {
+        pointwise(SigmoidFocal::<false> { balance, gamma })
+    })
+}
+
+fn poisson_nll(log_input: bool, full: bool, eps: f64) -> Loss {
+    use poisson_nll::PoissonNll;
+    match (log_input, full) {
+        (false, false) => pointwise(PoissonNll::<false, false> { eps }),
+        (false, true) => pointwise(PoissonNll::<false, true> { eps }),
+        (true, false) => pointwise(PoissonNll::<true, false> { eps }),
+        (true, true) => pointwise(PoissonNll::<true, true> { eps }),
+    }
+}
+
+fn gaussian_nll(full: bool, eps: f64) -> Loss {
+    use gaussian_nll::GaussianNll;
+    if full { pointwise(GaussianNll::<true> { eps }) } else { pointwise(GaussianNll::<false> { eps }) }
 }
 
 fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
@@ -199,6 +244,11 @@ impl Parameters<'_> {
             Parameter::Integer(number) => Some(*number),
             _ => None,
         })
+    }
+
+    /// A parameter that may be `None`.
+    fn optional<R>(&self, name: &str, get: impl Fn(&Self, &str) -> Result<R, Invalid>) -> Result<Option<R>, Invalid> {
+        if (self.0)(name) == Some(Parameter::Nothing) { Ok(None) } else { get(self, name).map(Some) }
     }
 
     fn within(&self, name: &str, range: &str, is_within: impl Fn(f64) -> bool) -> Result<f64, Invalid> {

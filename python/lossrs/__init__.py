@@ -14,17 +14,23 @@ from lossrs._lossrs import (
     instruction_set,
     set_num_threads,
 )
-from lossrs.definitions import (
+from lossrs.definitions.linear import LinearCrossEntropyLoss
+from lossrs.definitions.pointwise import (
     BCELoss,
     BCEWithLogitsLoss,
-    CrossEntropyLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
     HuberLoss,
+    KLDivLoss,
     L1Loss,
-    LinearCrossEntropyLoss,
+    MarginRankingLoss,
     MSELoss,
-    NLLLoss,
+    PoissonNLLLoss,
+    SigmoidFocalLoss,
     SmoothL1Loss,
+    SoftMarginLoss,
 )
+from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
@@ -34,14 +40,21 @@ __all__ = [
     "CrossEntropyLoss",
     "DomainError",
     "ExactSum",
+    "GaussianNLLLoss",
+    "HingeEmbeddingLoss",
     "HuberLoss",
+    "KLDivLoss",
     "L1Loss",
     "LabelError",
     "LinearCrossEntropyLoss",
     "Loss",
     "MSELoss",
+    "MarginRankingLoss",
     "NLLLoss",
+    "PoissonNLLLoss",
+    "SigmoidFocalLoss",
     "SmoothL1Loss",
+    "SoftMarginLoss",
     "__version__",
     "functional",
     "get_num_threads",
