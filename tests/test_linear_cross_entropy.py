@@ -60,7 +60,12 @@ def expected(input, linear_weight, target, linear_bias, weight=None, sample_weig
     kept = np.broadcast_to(sample_weight, samples).reshape(-1) * (target != ignore_index)
     raw = input @ linear_weight.T + linear_bias
     logits = raw if softcap is None else softcap * np.tanh(raw / softcap)
-    options = {"weight": weight, "label_smoothing": label_smoothing, "ignore_index": ignore_index, "sample_weight": kept}
+    options = {
+        "weight": weight,
+        "label_smoothing": label_smoothing,
+        "ignore_index": ignore_index,
+        "sample_weight": kept,
+    }
     losses, by_logits = F.cross_entropy.value_and_grad(logits, target, reduction="none", **options)
     largest = logits.max(1, keepdims=True)
     powers = np.exp(logits - largest)
@@ -133,7 +138,7 @@ def test_gradients_are_central_differences(name, options, rng):
 
 
 def test_saturated_logits_keep_their_gradient():
-    # 1 − tanh² is 4e−2z there, which a difference from 1 would have lost.
+    # The derivative is 4 exp(-2 * 20) there, which 1 minus a square would have lost.
     arrays = {"input": [[20.0]], "linear_weight": [[1.0], [0.0]], "target": [1]}
     _, gradient = linear_cross_entropy.value_and_grad(**arrays, softcap=1.0, wrt="input")
     probability = 1 / (1 + np.exp(-1.0))
@@ -203,7 +208,9 @@ def test_layouts_change_nothing(layout, dtype, rng):
     for samples in ((50,), (5, 4, 3)):
         arrays = draw(rng, samples, 37, 300, dtype)
         wanted = everything(arrays, z_loss=0.1, softcap=2.0)
-        assert_same(everything({name: layout(array) for name, array in arrays.items()}, z_loss=0.1, softcap=2.0), wanted)
+        assert_same(
+            everything({name: layout(array) for name, array in arrays.items()}, z_loss=0.1, softcap=2.0), wanted
+        )
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: np.dtype(dtype).name)
@@ -383,7 +390,10 @@ ERRORS = [
     ({"linear_bias": np.zeros(5)}, r"linear_bias has shape \(5,\); expected a number for each class, \(4,\)"),
     ({"weight": np.zeros((1, 4))}, r"weight has shape \(1, 4\); expected a weight for each class, \(4,\)"),
     ({"target": np.zeros(6, int)}, r"target has shape \(6,\); expected \(2, 3\) as labels, for an input of shape"),
-    ({"sample_weight": np.zeros(2)}, r"sample_weight of shape \(2,\) does not broadcast to the samples' shape, \(2, 3\)"),
+    (
+        {"sample_weight": np.zeros(2)},
+        r"sample_weight of shape \(2,\) does not broadcast to the samples' shape, \(2, 3\)",
+    ),
     ({"z_loss": -1.0}, "z_loss must be at least 0, got -1"),
     ({"z_loss": np.nan}, "z_loss must be at least 0, got NaN"),
     ({"softcap": 0.0}, "softcap must be positive and finite, or None, got 0"),

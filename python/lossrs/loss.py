@@ -138,9 +138,7 @@ class Loss:
         operands, arrays = self._bind(operands, named)
         return self._kernel.backward(grad_output, operands, arrays, sample_weight, self.reduction, out, wrt)
 
-    def _bind(
-        self, given: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
+    def _bind(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
         """Return the operands, and the options that are arrays with the operands that may be given."""
         names, arrays = self._kernel.operands, self._arrays
         if named or len(given) != len(names):

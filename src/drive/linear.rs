@@ -148,7 +148,7 @@ fn reserved<T>(len: usize) -> Result<Vec<T>, Failure> {
 /// c·tanh(score/c) of each score.
 struct Cap<'a, T> {
     scores: &'a [T],
-    cap: T,
+    bound: T,
     capped: &'a mut [T],
 }
 
@@ -158,7 +158,7 @@ impl<T: Real> Kernel for Cap<'_, T> {
     #[inline(always)]
     fn run(self) {
         for (capped, &score) in self.capped.iter_mut().zip(self.scores) {
-            *capped = self.cap * (score / self.cap).tanh();
+            *capped = self.bound * (score / self.bound).tanh();
         }
     }
 }
@@ -166,7 +166,7 @@ impl<T: Real> Kernel for Cap<'_, T> {
 /// Multiplies derivatives by that of c·tanh(score/c), 1 − tanh² = 4e/(1 + e)², e = e^(−2|score/c|): nothing cancels.
 struct Uncap<'a, T> {
     scores: &'a [T],
-    cap: T,
+    bound: T,
     slopes: &'a mut [T],
 }
 
@@ -176,7 +176,7 @@ impl<T: Real> Kernel for Uncap<'_, T> {
     #[inline(always)]
     fn run(self) {
         for (slope, &score) in self.slopes.iter_mut().zip(self.scores) {
-            let power = (T::of(-2.0) * (score / self.cap).abs()).exp_nonpositive();
+            let power = (T::of(-2.0) * (score / self.bound).abs()).exp_nonpositive();
             let rest = T::ONE + power;
             *slope = *slope * (T::of(4.0) * power / (rest * rest));
         }
@@ -307,19 +307,6 @@ impl Call<'_> {
         })
     }
 
-    /// Shares tasks that each multiply and add so often.
-    fn share(
-        &self,
-        tasks: usize,
-        each: usize,
-        stop: &dyn Fn() -> bool,
-        work: impl Fn(&mut Tasks<'_>) -> Result<(), Failure> + Sync,
-    ) -> Result<(), Failure> {
-        let spread = tasks.saturating_mul(each) >= SPREAD_FROM * PRODUCTS;
-        let merge = |found: &mut Result<(), Failure>, other: &Result<(), Failure>| *found = found.and(*other);
-        threads::share(tasks, spread, stop, work, merge)?
-    }
-
     /// Gathers the next samples that count, and writes what there is to say of those that do not.
     ///
     /// # Safety
@@ -426,7 +413,10 @@ impl Call<'_> {
                 // SAFETY: no other task has these rows.
                 let (columns, rows_of) = unsafe {
                     let padded = rows.end.next_multiple_of(product::width::<T>());
-                    (columns.part(rows.start * features..padded * features), rows_of.part(rows.start * width..rows.end * width))
+                    (
+                        columns.part(rows.start * features..padded * features),
+                        rows_of.part(rows.start * width..rows.end * width),
+                    )
                 };
                 let len = rows.len().next_multiple_of(product::width::<T>());
                 for feature in (0..features).step_by(DEPTH) {
@@ -442,7 +432,7 @@ impl Call<'_> {
             }
             Ok(())
         };
-        self.share(samples.len().div_ceil(DEPTH), DEPTH * features * PRODUCTS, stop, work)
+        share(samples.len().div_ceil(DEPTH), DEPTH * features * PRODUCTS, stop, work)
     }
 
     /// Computes the scores, and the sums of groups of tiles.
@@ -483,7 +473,16 @@ impl Call<'_> {
                             &mut room[..]
                         };
                         let tile = self.tile(tile);
-                        self.multiply(isa, tile, columns, padded - rows.start, &mut staging, &mut products, scores, tasks);
+                        self.multiply(
+                            isa,
+                            tile,
+                            columns,
+                            padded - rows.start,
+                            &mut staging,
+                            &mut products,
+                            scores,
+                            tasks,
+                        );
                         if tasks.are_stopped() {
                             return Ok(());
                         }
@@ -494,7 +493,7 @@ impl Call<'_> {
             Ok(())
         };
         let each = DEPTH.min(samples.len()) * (GROUP * TILE).min(self.samples.classes) * (self.features + PRODUCTS);
-        self.share(blocks * self.groups(), each, stop, work)
+        share(blocks * self.groups(), each, stop, work)
     }
 
     /// Computes a tile of scores, until the call is stopped: `rows` of them, from panels whose columns they are.
@@ -516,8 +515,7 @@ impl Call<'_> {
         for feature in (0..self.features).step_by(DEPTH) {
             let depth = DEPTH.min(self.features - feature);
             // SAFETY: the caller's.
-            let left =
-                unsafe { self.weight.block(isa, (tile.start, tile.len), (feature, depth), ROWS, &mut *staging) };
+            let left = unsafe { self.weight.block(isa, (tile.start, tile.len), (feature, depth), ROWS, &mut *staging) };
             let panels = &columns[feature * rows..(feature + depth) * rows];
             for (panel, row) in panels.chunks_exact(width * depth).zip((0..).step_by(width)) {
                 if tasks.are_stopped() {
@@ -599,11 +597,15 @@ impl Call<'_> {
         unsafe {
             if let Some(cap) = self.softcap {
                 scores = rooms.capped.filled(padded, |capped| {
-                    isa.run(Cap { scores, cap: T::of(cap), capped: &mut *capped });
+                    isa.run(Cap { scores, bound: T::of(cap), capped: &mut *capped });
                     capped[tile.len..].fill(-T::INFINITY);
                 });
             }
-            Classes { scores, probabilities: rooms.probabilities.written(padded), weights: rooms.weights.written(padded) }
+            Classes {
+                scores,
+                probabilities: rooms.probabilities.written(padded),
+                weights: rooms.weights.written(padded),
+            }
         }
     }
 
@@ -655,7 +657,7 @@ impl Call<'_> {
             }
             Ok(())
         };
-        self.share(samples.len().div_ceil(DEPTH), DEPTH * self.groups() * 32 * PRODUCTS, stop, work)
+        share(samples.len().div_ceil(DEPTH), DEPTH * self.groups() * 32 * PRODUCTS, stop, work)
     }
 
     /// Turns the scores into derivatives, and adds up the gradients of the weight and the bias.
@@ -733,7 +735,7 @@ impl Call<'_> {
             Ok(())
         };
         let each = len * TILE.min(self.samples.classes) * (features + PRODUCTS);
-        self.share(self.tiles(), each, stop, work)
+        share(self.tiles(), each, stop, work)
     }
 
     /// Turns a row of a tile's scores into derivatives.
@@ -758,7 +760,7 @@ impl Call<'_> {
         let slopes = unsafe { results.slope.written(tile.padded()) };
         let scores = &mut scores[..tile.padded()];
         if let Some(cap) = self.softcap {
-            isa.run(Uncap { scores, cap: T::of(cap), slopes });
+            isa.run(Uncap { scores, bound: T::of(cap), slopes });
         }
         scores.copy_from_slice(slopes);
     }
@@ -819,7 +821,7 @@ impl Call<'_> {
             Ok(())
         };
         let each = DEPTH.min(samples.len()) * self.samples.classes * COLUMNS.min(features);
-        self.share(blocks * features.div_ceil(COLUMNS), each, stop, work)
+        share(blocks * features.div_ceil(COLUMNS), each, stop, work)
     }
 
     /// Writes the gradients that were added up elsewhere.
@@ -844,6 +846,18 @@ impl Call<'_> {
             }
         }
     }
+}
+
+/// Shares tasks that each multiply and add so often.
+fn share(
+    tasks: usize,
+    each: usize,
+    stop: &dyn Fn() -> bool,
+    work: impl Fn(&mut Tasks<'_>) -> Result<(), Failure> + Sync,
+) -> Result<(), Failure> {
+    let spread = tasks.saturating_mul(each) >= SPREAD_FROM * PRODUCTS;
+    let merge = |found: &mut Result<(), Failure>, other: &Result<(), Failure>| *found = found.and(*other);
+    threads::share(tasks, spread, stop, work, merge)?
 }
 
 /// The rows of a block of them.
@@ -871,7 +885,7 @@ fn add_rows<T: Real>(isa: Isa, rows: &[T], sums: &mut [f64]) {
         fn run(self) {
             for row in self.0.chunks_exact(stride::<T>(TILE)) {
                 for (sum, &value) in self.1.iter_mut().zip(row) {
-                    *sum = *sum + value.to_f64();
+                    *sum += value.to_f64();
                 }
             }
         }

@@ -220,14 +220,7 @@ impl<T: Real> Kernel for Transpose<'_, T> {
 
 /// Multiplies `left` with a panel of `depth` rows, into `out` or, if `add`, onto it. `left` must have as many rows as `out`, up
 /// to a multiple of [`ROWS`].
-pub fn multiply<T: Number>(
-    isa: Isa,
-    left: Strided<'_, T>,
-    depth: usize,
-    panel: &[T],
-    out: Output<'_, T>,
-    add: bool,
-) {
+pub fn multiply<T: Number>(isa: Isa, left: Strided<'_, T>, depth: usize, panel: &[T], out: Output<'_, T>, add: bool) {
     // What fits the registers: 32 of 16 float32 with AVX-512, 16 of 8 with AVX2.
     match (Dtype::of::<T>(), isa) {
         (Dtype::Float32, Isa::Avx512) => isa.run(Multiply::<_, 8, 32, 1> { left, depth, panel, out, add }),
@@ -264,7 +257,15 @@ impl<T: Real, const M: usize, const N: usize, const PARTS: usize> Kernel for Mul
                 if columns > 0 {
                     // SAFETY: row `first + M − 1` and column `depth − 1` are within the left operand, as the assertion says.
                     let sums = unsafe { Self::sums(left, first, panel, part) };
-                    Self::put(&sums, out.elements, first * out.stride + part * N, out.stride, out.rows - first, columns, add);
+                    Self::put(
+                        &sums,
+                        out.elements,
+                        first * out.stride + part * N,
+                        out.stride,
+                        out.rows - first,
+                        columns,
+                        add,
+                    );
                 }
             }
         }
@@ -279,12 +280,12 @@ impl<T: Real, const M: usize, const N: usize, const PARTS: usize> Multiply<'_, T
         let mut sums = [[T::ZERO; N]; M];
         for (depth, right) in panel.chunks_exact(PARTS).enumerate() {
             let right = &right[part];
-            for row in 0..M {
+            for (row, sums) in sums.iter_mut().enumerate() {
                 let at = (first + row) * left.rows + depth * left.columns;
                 // SAFETY: the caller's.
                 let factor = unsafe { *left.elements.get_unchecked(at) };
                 for column in 0..N {
-                    sums[row][column] = factor.mul_add(right[column], sums[row][column]);
+                    sums[column] = factor.mul_add(right[column], sums[column]);
                 }
             }
         }

@@ -169,9 +169,7 @@ impl Loss {
             losses::Loss::Rowwise { labels, probabilities, ignore_index } => {
                 run(&rows::Rows::new(&**labels, probabilities.as_deref(), *ignore_index, arguments)?)
             }
-            losses::Loss::Linear { loss, ignore_index } => {
-                run(&linear::Linear::new(&**loss, *ignore_index, arguments)?)
-            }
+            losses::Loss::Linear { loss, ignore_index } => run(&linear::Layer::new(&**loss, *ignore_index, arguments)?),
         })
     }
 

@@ -13,7 +13,7 @@ use crate::python::error;
 use crate::storage::Run;
 
 /// A call of such a loss.
-pub struct Linear<'a, 'py> {
+pub struct Layer<'a, 'py> {
     py: Python<'py>,
     loss: &'a dyn Loss,
     ignore_index: Option<i128>,
@@ -26,7 +26,7 @@ pub struct Linear<'a, 'py> {
     reduction: Reduction,
 }
 
-impl<'a, 'py> Linear<'a, 'py> {
+impl<'a, 'py> Layer<'a, 'py> {
     pub fn new(loss: &'a dyn Loss, ignore_index: Option<i128>, arguments: &Arguments<'_, 'py>) -> PyResult<Self> {
         arguments.refuse_batch_mean()?;
         let call = Self {
@@ -179,7 +179,7 @@ fn grid(array: &Array<'_>) -> Grid {
     Grid { row: Run { stride: array.strides()[1], ..array.run() }, step: array.strides()[0] }
 }
 
-impl<'py> call::Call<'py> for Linear<'_, 'py> {
+impl<'py> call::Call<'py> for Layer<'_, 'py> {
     fn input(&self, index: usize) -> Option<&Array<'py>> {
         match index {
             0 => Some(&self.input),
