@@ -2,7 +2,10 @@
 
 mod absolute_error;
 mod binary_cross_entropy;
+mod contrastive;
+mod cosine_embedding;
 mod cross_entropy;
+pub(crate) mod ctc;
 mod gaussian_nll;
 mod hinge_embedding;
 mod huber;
@@ -15,8 +18,9 @@ mod sigmoid_focal;
 mod smooth_l1;
 mod soft_margin;
 mod squared_error;
+mod triplet_margin;
 
-use crate::drive::{linear, pointwise, rows};
+use crate::drive::{embeddings, linear, pointwise, rows, sequences};
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -38,49 +42,68 @@ pub enum Loss {
         /// The label of samples that are left out.
         ignore_index: Option<i128>,
     },
+    /// Of a row of vectors.
+    Embeddings(Box<dyn embeddings::Loss>),
+    /// Of rows of log-probabilities and a sequence of labels.
+    Sequencewise {
+        /// The formula.
+        loss: Box<dyn sequences::Loss>,
+        /// The class that is no label.
+        blank: i128,
+        /// Whether an infinite loss counts as 0.
+        zero_infinity: bool,
+    },
+}
+
+/// What callers have to know of a loss.
+pub struct Description {
+    /// The names of the operands that must be given.
+    pub operands: &'static [&'static str],
+    /// The names of operands that may be given besides.
+    pub optional: &'static [&'static str],
+    /// The names of those that have gradients.
+    pub inputs: Vec<&'static str>,
+    /// The number of inputs whose gradients a call means that does not say which.
+    pub asked: usize,
+    /// Whether the loss has a Hessian.
+    pub has_hessian: bool,
 }
 
 impl Loss {
-    /// The names of the operands that must be given.
-    pub fn operands(&self) -> &'static [&'static str] {
+    /// What callers have to know of it.
+    pub fn description(&self) -> Description {
         match self {
-            Self::Pointwise(loss) => &loss.operands()[..loss.required()],
-            Self::Rowwise { .. } => &["input", "target"],
-            Self::Linear { .. } => &["input", "linear_weight", "target"],
-        }
-    }
-
-    /// The names of the operands that may be given besides.
-    pub fn optional(&self) -> &'static [&'static str] {
-        match self {
-            Self::Pointwise(_) | Self::Rowwise { .. } => &[],
-            Self::Linear { .. } => &["linear_bias"],
-        }
-    }
-
-    /// The names of the operands that have gradients.
-    pub fn inputs(&self) -> Vec<&'static str> {
-        match self {
-            Self::Pointwise(loss) => loss.differentiable().iter().map(|&operand| loss.operands()[operand]).collect(),
-            Self::Rowwise { .. } => vec!["input"],
-            Self::Linear { .. } => vec!["input", "linear_weight", "linear_bias"],
-        }
-    }
-
-    /// The number of inputs whose gradients a call means that does not say which.
-    pub fn asked(&self) -> usize {
-        match self {
-            Self::Pointwise(loss) => loss.asked(),
-            Self::Rowwise { .. } => 1,
-            Self::Linear { .. } => 3,
-        }
-    }
-
-    /// Whether the loss has a Hessian.
-    pub fn has_hessian(&self) -> bool {
-        match self {
-            Self::Pointwise(_) | Self::Rowwise { .. } => true,
-            Self::Linear { .. } => false,
+            Self::Pointwise(loss) => {
+                let operands = loss.operands();
+                let inputs = loss.differentiable().iter().map(|&operand| operands[operand]).collect();
+                let (operands, asked) = (&operands[..loss.required()], loss.asked());
+                Description { operands, optional: &[], inputs, asked, has_hessian: true }
+            }
+            Self::Rowwise { .. } => Description {
+                operands: &["input", "target"],
+                optional: &[],
+                inputs: vec!["input"],
+                asked: 1,
+                has_hessian: true,
+            },
+            Self::Embeddings(loss) => {
+                let (operands, asked) = (loss.operands(), loss.vectors());
+                Description { operands, optional: &[], inputs: operands[..asked].to_vec(), asked, has_hessian: false }
+            }
+            Self::Linear { .. } => Description {
+                operands: &["input", "linear_weight", "target"],
+                optional: &["linear_bias"],
+                inputs: vec!["input", "linear_weight", "linear_bias"],
+                asked: 3,
+                has_hessian: false,
+            },
+            Self::Sequencewise { .. } => Description {
+                operands: &["log_probs", "targets", "input_lengths", "target_lengths"],
+                optional: &[],
+                inputs: vec!["log_probs"],
+                asked: 1,
+                has_hessian: false,
+            },
         }
     }
 }
@@ -158,6 +181,16 @@ registry! {
         }),
         ignore_index: Some(p.integer("ignore_index")?),
     },
+    "cosine_embedding_loss" => |p| embeddings(cosine_embedding::CosineEmbedding { margin: p.number("margin")? }),
+    "contrastive_loss" => |p| embeddings(contrastive::Contrastive { margin: p.positive("margin")? }),
+    "contrastive_distance_loss" => |p| pointwise(contrastive::Contrastive { margin: p.positive("margin")? }),
+    "triplet_margin_loss" => |p| triplet_margin_loss(p)?,
+    "triplet_margin_with_distance_loss" => |p| triplet_margin_with_distance_loss(p)?,
+    "ctc_loss" => |p| Loss::Sequencewise {
+        loss: Box::new(sequences::Formula(ctc::Ctc)),
+        blank: p.integer("blank")?,
+        zero_infinity: p.flag("zero_infinity")?,
+    },
 }
 
 fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {
@@ -213,6 +246,45 @@ fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
         )
     };
     Loss::Rowwise { labels, probabilities: Some(probabilities), ignore_index: Some(ignore_index) }
+}
+
+fn embeddings<const M: usize, const K: usize, const S: usize>(loss: impl crate::loss::Embeddings<M, K, S>) -> Loss {
+    Loss::Embeddings(Box::new(embeddings::Formula(loss)))
+}
+
+fn triplet_margin(distance: impl triplet_margin::Distance, p: &Parameters<'_>) -> Result<Loss, Invalid> {
+    let margin = p.positive("margin")?;
+    Ok(if p.flag("swap")? {
+        embeddings(triplet_margin::TripletMargin::<_, true> { distance, margin })
+    } else {
+        embeddings(triplet_margin::TripletMargin::<_, false> { distance, margin })
+    })
+}
+
+fn triplet_margin_loss(parameters: &Parameters<'_>) -> Result<Loss, Invalid> {
+    use triplet_margin::{Chebyshev, Euclidean, Manhattan, Minkowski};
+    let eps = parameters.number("eps")?;
+    let p = parameters.within("p", "at least 1", |p| p >= 1.0)?;
+    if p == 1.0 {
+        triplet_margin(Manhattan { eps }, parameters)
+    } else if p == 2.0 {
+        triplet_margin(Euclidean { eps }, parameters)
+    } else if p == f64::INFINITY {
+        triplet_margin(Chebyshev { eps }, parameters)
+    } else {
+        triplet_margin(Minkowski { p, eps }, parameters)
+    }
+}
+
+fn triplet_margin_with_distance_loss(p: &Parameters<'_>) -> Result<Loss, Invalid> {
+    use triplet_margin::{Cosine, Euclidean, Manhattan, SquaredEuclidean};
+    match p.choice("distance_function", &["euclidean", "squared_euclidean", "cosine", "manhattan"])? {
+        // torch's pairwise distance, with its eps.
+        0 => triplet_margin(Euclidean { eps: 1e-6 }, p),
+        1 => triplet_margin(SquaredEuclidean, p),
+        2 => triplet_margin(Cosine, p),
+        _ => triplet_margin(Manhattan { eps: 0.0 }, p),
+    }
 }
 
 impl Parameters<'_> {

@@ -14,6 +14,13 @@ from lossrs._lossrs import (
     instruction_set,
     set_num_threads,
 )
+from lossrs.definitions.embeddings import (
+    ContrastiveDistanceLoss,
+    ContrastiveLoss,
+    CosineEmbeddingLoss,
+    TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
+)
 from lossrs.definitions.linear import LinearCrossEntropyLoss
 from lossrs.definitions.pointwise import (
     BCELoss,
@@ -31,12 +38,17 @@ from lossrs.definitions.pointwise import (
     SoftMarginLoss,
 )
 from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
+from lossrs.definitions.sequences import CTCLoss
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
+    "ContrastiveDistanceLoss",
+    "ContrastiveLoss",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "DomainError",
     "ExactSum",
@@ -55,6 +67,8 @@ __all__ = [
     "SigmoidFocalLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",
+    "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
     "__version__",
     "functional",
     "get_num_threads",

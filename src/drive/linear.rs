@@ -141,7 +141,7 @@ fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>, Failure> {
 /// A vector of nothing with room for so many.
 fn reserved<T>(len: usize) -> Result<Vec<T>, Failure> {
     let mut vector = Vec::new();
-    vector.try_reserve_exact(len).map_err(|_| Failure::Memory(len.saturating_mul(size_of::<T>())))?;
+    vector.try_reserve_exact(len)?;
     Ok(vector)
 }
 

@@ -971,8 +971,9 @@ impl Matrix {
         self.samples.moved(self.stride * class as isize)
     }
 
+    /// The classes of a sample.
     #[inline]
-    pub(super) fn row(&self, layout: &Layout, row: usize) -> Run {
+    pub fn row(&self, layout: &Layout, row: usize) -> Run {
         Run { stride: self.stride, ..layout.at(&self.samples, row) }
     }
 }
@@ -998,7 +999,7 @@ fn blocks(classes: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize,
 /// # Safety
 /// The run must have `len` readable elements that nobody writes while the slice lives.
 #[inline]
-unsafe fn block_of<T: Real>(isa: Isa, run: Run, len: usize, padding: T, room: &mut Block<T>) -> &[T] {
+pub(super) unsafe fn block_of<T: Real>(isa: Isa, run: Run, len: usize, padding: T, room: &mut Block<T>) -> &[T] {
     let padded = len.next_multiple_of(GRAIN);
     if padded == len {
         // SAFETY: the caller's.

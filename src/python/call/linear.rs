@@ -163,7 +163,7 @@ impl<'a, 'py> Layer<'a, 'py> {
         };
         interruptible(self.py, elements, run)?.map_err(|failure| match failure {
             Failure::Label { row, label } => error::label(self.py, row, samples, label, self.classes()),
-            Failure::Memory(bytes) => PyMemoryError::new_err(format!("no memory for {bytes} bytes")),
+            Failure::Memory => PyMemoryError::new_err("there is not enough memory"),
             other => unreachable!("{other:?} of a linear layer's loss"),
         })
     }
