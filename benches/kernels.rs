@@ -170,6 +170,42 @@ fn rowwise<T: rows::Kind>(criterion: &mut Criterion, name: &str, number: &str, l
     }
 }
 
+fn embeddings<T: embeddings::Kind>(criterion: &mut Criterion, name: &str, number: &str, loss: &dyn embeddings::Loss) {
+    let samples = ELEMENTS / CLASSES;
+    let vectors: Vec<Vec<T>> =
+        (0..loss.vectors()).map(|m| numbers::<T>(ELEMENTS, -1.0 - m as f64, 1.0 + m as f64)).collect();
+    let matrices: Vec<rows::Matrix> = vectors
+        .iter()
+        .map(|values| {
+            let mut samples = flat(values, Dtype::of::<T>());
+            samples.run.stride = (CLASSES * size_of::<T>()) as isize;
+            rows::Matrix { samples, stride: size_of::<T>() as isize }
+        })
+        .collect();
+    let (layout, targets) = (Layout::flat(samples), vec![T::ONE; samples]);
+    let target = flat(&targets, Dtype::of::<T>());
+    for (want, wanted) in [(Want::Value, "value"), (Want::ValueAndGradient, "value and gradient")] {
+        let call = embeddings::Call {
+            layout: &layout,
+            want,
+            features: CLASSES,
+            vectors: &matrices,
+            target: Some(&target),
+            domain: loss.targets(),
+            sample_weight: None,
+            grad_output: None,
+            factor: 1.0,
+            value: None,
+            slopes: &[],
+            sum: false,
+        };
+        each_isa(criterion, name, &format!("{number}/{wanted}"), ELEMENTS, |_| {
+            // SAFETY: the buffers have `samples` rows of as many features as the call.
+            black_box(unsafe { call.run::<T>(T::blocks(loss), &|| false) }).unwrap();
+        });
+    }
+}
+
 /// A mask of one class, and labels of sixteen; with the gradient, which is stored.
 fn regions<T: Number>(criterion: &mut Criterion, name: &str, number: &str, loss: &dyn Region) {
     let scores = numbers::<T>(ELEMENTS, -8.0, 8.0);
@@ -217,54 +253,17 @@ fn regions<T: Number>(criterion: &mut Criterion, name: &str, number: &str, loss:
     }
 }
 
-fn embeddings<T: embeddings::Kind>(criterion: &mut Criterion, name: &str, number: &str, loss: &dyn embeddings::Loss) {
-    let samples = ELEMENTS / CLASSES;
-    let vectors: Vec<Vec<T>> =
-        (0..loss.vectors()).map(|m| numbers::<T>(ELEMENTS, -1.0 - m as f64, 1.0 + m as f64)).collect();
-    let matrices: Vec<rows::Matrix> = vectors
-        .iter()
-        .map(|values| {
-            let mut samples = flat(values, Dtype::of::<T>());
-            samples.run.stride = (CLASSES * size_of::<T>()) as isize;
-            rows::Matrix { samples, stride: size_of::<T>() as isize }
-        })
-        .collect();
-    let (layout, targets) = (Layout::flat(samples), vec![T::ONE; samples]);
-    let target = flat(&targets, Dtype::of::<T>());
-    for (want, wanted) in [(Want::Value, "value"), (Want::ValueAndGradient, "value and gradient")] {
-        let call = embeddings::Call {
-            layout: &layout,
-            want,
-            features: CLASSES,
-            vectors: &matrices,
-            target: Some(&target),
-            domain: loss.targets(),
-            sample_weight: None,
-            grad_output: None,
-            factor: 1.0,
-            value: None,
-            slopes: &[],
-            sum: false,
-        };
-        each_isa(criterion, name, &format!("{number}/{wanted}"), ELEMENTS, |_| {
-            // SAFETY: the buffers have `samples` rows of as many features as the call.
-            black_box(unsafe { call.run::<T>(T::blocks(loss), &|| false) }).unwrap();
-        });
-    }
-}
-
 fn formulas(criterion: &mut Criterion) {
     for name in losses::NAMES {
         let parameters = |name: &str| {
             Some(match name {
                 "label_smoothing" => Parameter::Number(0.0),
                 "ignore_index" => Parameter::Integer(-100),
-                "mode" => Parameter::Word("binary".into()),
-                "empty" => Parameter::Word("smooth".into()),
                 "swap" | "full" | "log_target" | "log_input" => Parameter::Integer(0),
-                "from_logits" | "per_image" | "squared" => Parameter::Integer(1),
                 "p" => Parameter::Number(2.0),
                 "distance_function" => Parameter::Word("cosine".into()),
+                "mode" => Parameter::Word("binary".into()),
+                "empty" => Parameter::Word("smooth".into()),
                 _ => Parameter::Number(1.0),
             })
         };
@@ -290,6 +289,8 @@ fn formulas(criterion: &mut Criterion) {
                 regions::<f32>(criterion, name, "f32", &*loss);
                 regions::<f64>(criterion, name, "f64", &*loss);
             }
+            // Their kernels are parts of larger steps; `compare.py` times whole calls.
+            Loss::Sequencewise { .. } | Loss::Linear { .. } => {}
         }
     }
 }

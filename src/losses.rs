@@ -10,6 +10,7 @@ mod gaussian_nll;
 mod hinge_embedding;
 mod huber;
 mod kl_div;
+mod linear_cross_entropy;
 mod margin_ranking;
 mod nll;
 mod poisson_nll;
@@ -21,7 +22,7 @@ mod triplet_margin;
 mod tversky;
 
 use crate::drive::regions::{Empty, Mode, Settings};
-use crate::drive::{embeddings, pointwise, rows, sequences};
+use crate::drive::{embeddings, linear, pointwise, rows, sequences};
 use crate::loss::Region;
 use tversky::Tversky;
 
@@ -38,12 +39,12 @@ pub enum Loss {
         /// The label of samples that are left out.
         ignore_index: Option<i128>,
     },
-    /// Of the sums over a region.
-    Regions {
-        /// The formula.
-        loss: Box<dyn Region>,
-        /// What the data are.
-        settings: Settings,
+    /// Of a linear layer's scores.
+    Linear {
+        /// The loss.
+        loss: Box<dyn linear::Loss>,
+        /// The label of samples that are left out.
+        ignore_index: Option<i128>,
     },
     /// Of a row of vectors.
     Embeddings(Box<dyn embeddings::Loss>),
@@ -56,18 +57,35 @@ pub enum Loss {
         /// Whether an infinite loss counts as 0.
         zero_infinity: bool,
     },
+    /// Of the sums over a region.
+    Regions {
+        /// The formula.
+        loss: Box<dyn Region>,
+        /// What the data are.
+        settings: Settings,
+    },
 }
 
 /// What callers have to know of a loss.
 pub struct Description {
     /// The names of the operands that must be given.
     pub operands: &'static [&'static str],
+    /// The names of operands that may be given besides.
+    pub optional: &'static [&'static str],
     /// The names of those that have gradients.
     pub inputs: Vec<&'static str>,
     /// The number of inputs whose gradients a call means that does not say which.
     pub asked: usize,
     /// Whether the loss has a Hessian.
     pub has_hessian: bool,
+}
+
+impl Default for Description {
+    /// An input, its gradient, and a target.
+    fn default() -> Self {
+        let (operands, inputs) = (&["input", "target"], vec!["input"]);
+        Self { operands, optional: &[], inputs, asked: 1, has_hessian: false }
+    }
 }
 
 impl Loss {
@@ -78,23 +96,25 @@ impl Loss {
                 let operands = loss.operands();
                 let inputs = loss.differentiable().iter().map(|&operand| operands[operand]).collect();
                 let (operands, asked) = (&operands[..loss.required()], loss.asked());
-                Description { operands, inputs, asked, has_hessian: true }
+                Description { operands, inputs, asked, has_hessian: true, ..Description::default() }
             }
-            Self::Rowwise { .. } => {
-                Description { operands: &["input", "target"], inputs: vec!["input"], asked: 1, has_hessian: true }
-            }
-            Self::Regions { .. } => {
-                Description { operands: &["input", "target"], inputs: vec!["input"], asked: 1, has_hessian: false }
-            }
+            Self::Rowwise { .. } => Description { has_hessian: true, ..Description::default() },
+            Self::Regions { .. } => Description::default(),
             Self::Embeddings(loss) => {
                 let (operands, asked) = (loss.operands(), loss.vectors());
-                Description { operands, inputs: operands[..asked].to_vec(), asked, has_hessian: false }
+                Description { operands, inputs: operands[..asked].to_vec(), asked, ..Description::default() }
             }
+            Self::Linear { .. } => Description {
+                operands: &["input", "linear_weight", "target"],
+                optional: &["linear_bias"],
+                inputs: vec!["input", "linear_weight", "linear_bias"],
+                asked: 3,
+                ..Description::default()
+            },
             Self::Sequencewise { .. } => Description {
                 operands: &["log_probs", "targets", "input_lengths", "target_lengths"],
                 inputs: vec!["log_probs"],
-                asked: 1,
-                has_hessian: false,
+                ..Description::default()
             },
         }
     }
@@ -165,12 +185,13 @@ registry! {
         ignore_index: Some(p.integer("ignore_index")?),
     },
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
-    "dice_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 0.5, 0.5, 0.5)? })?,
-    "jaccard_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 1.0, 1.0, 1.0)? })?,
-    "tversky_loss" => |p| regions(p, tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?)?,
-    "focal_tversky_loss" => |p| {
-        let index = tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?;
-        regions(p, Tversky { gamma: p.positive("gamma")?, ..index })?
+    "linear_cross_entropy" => |p| Loss::Linear {
+        loss: Box::new(linear_cross_entropy::LinearCrossEntropy {
+            label_smoothing: p.fraction("label_smoothing")?,
+            z_loss: p.nonnegative("z_loss")?,
+            softcap: p.optional_positive("softcap")?,
+        }),
+        ignore_index: Some(p.integer("ignore_index")?),
     },
     "cosine_embedding_loss" => |p| embeddings(cosine_embedding::CosineEmbedding { margin: p.number("margin")? }),
     "contrastive_loss" => |p| embeddings(contrastive::Contrastive { margin: p.positive("margin")? }),
@@ -181,6 +202,13 @@ registry! {
         loss: Box::new(sequences::Formula(ctc::Ctc)),
         blank: p.integer("blank")?,
         zero_infinity: p.flag("zero_infinity")?,
+    },
+    "dice_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 0.5, 0.5, 0.5)? })?,
+    "jaccard_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 1.0, 1.0, 1.0)? })?,
+    "tversky_loss" => |p| regions(p, tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?)?,
+    "focal_tversky_loss" => |p| {
+        let index = tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?;
+        regions(p, Tversky { gamma: p.positive("gamma")?, ..index })?
     },
 }
 
@@ -239,37 +267,6 @@ fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
     Loss::Rowwise { labels, probabilities: Some(probabilities), ignore_index: Some(ignore_index) }
 }
 
-/// The complement of Tversky's index; `unit` is what its smoothing counts for.
-fn tversky(p: &Parameters<'_>, alpha: f64, beta: f64, unit: f64) -> Result<Tversky, Invalid> {
-    let (numerator, denominator) = (p.nonnegative("smooth_numerator")?, p.nonnegative("smooth_denominator")?);
-    if numerator > denominator {
-        return Err(Invalid::Value(format!(
-            "smooth_numerator must be at most smooth_denominator, lest a loss be negative; got {numerator} and {denominator}"
-        )));
-    }
-    Ok(Tversky {
-        alpha,
-        beta,
-        gamma: 1.0,
-        smooth_numerator: unit * numerator,
-        smooth_denominator: unit * denominator,
-        squared: false,
-    })
-}
-
-fn regions(p: &Parameters<'_>, loss: impl Region) -> Result<Loss, Invalid> {
-    let modes = [Mode::Binary, Mode::Multilabel, Mode::Multiclass];
-    let empties = [Empty::Smooth, Empty::Zero, Empty::Skip];
-    let settings = Settings {
-        mode: modes[p.choice("mode", &["binary", "multilabel", "multiclass"])?],
-        from_logits: p.flag("from_logits")?,
-        ignore_index: p.optional("ignore_index", Parameters::integer)?,
-        per_image: p.flag("per_image")?,
-        empty: empties[p.choice("empty", &["smooth", "zero", "skip"])?],
-    };
-    Ok(Loss::Regions { loss: Box::new(loss), settings })
-}
-
 fn embeddings<const M: usize, const K: usize, const S: usize>(loss: impl crate::loss::Embeddings<M, K, S>) -> Loss {
     Loss::Embeddings(Box::new(embeddings::Formula(loss)))
 }
@@ -307,6 +304,37 @@ fn triplet_margin_with_distance_loss(p: &Parameters<'_>) -> Result<Loss, Invalid
         2 => triplet_margin(Cosine, p),
         _ => triplet_margin(Manhattan { eps: 0.0 }, p),
     }
+}
+
+/// The complement of Tversky's index; `unit` is what its smoothing counts for.
+fn tversky(p: &Parameters<'_>, alpha: f64, beta: f64, unit: f64) -> Result<Tversky, Invalid> {
+    let (numerator, denominator) = (p.nonnegative("smooth_numerator")?, p.nonnegative("smooth_denominator")?);
+    if numerator > denominator {
+        return Err(Invalid::Value(format!(
+            "smooth_numerator must be at most smooth_denominator, lest a loss be negative; got {numerator} and {denominator}"
+        )));
+    }
+    Ok(Tversky {
+        alpha,
+        beta,
+        gamma: 1.0,
+        smooth_numerator: unit * numerator,
+        smooth_denominator: unit * denominator,
+        squared: false,
+    })
+}
+
+fn regions(p: &Parameters<'_>, loss: impl Region) -> Result<Loss, Invalid> {
+    let modes = [Mode::Binary, Mode::Multilabel, Mode::Multiclass];
+    let empties = [Empty::Smooth, Empty::Zero, Empty::Skip];
+    let settings = Settings {
+        mode: modes[p.choice("mode", &["binary", "multilabel", "multiclass"])?],
+        from_logits: p.flag("from_logits")?,
+        ignore_index: p.optional("ignore_index", Parameters::integer)?,
+        per_image: p.flag("per_image")?,
+        empty: empties[p.choice("empty", &["smooth", "zero", "skip"])?],
+    };
+    Ok(Loss::Regions { loss: Box::new(loss), settings })
 }
 
 impl Parameters<'_> {
@@ -352,6 +380,13 @@ impl Parameters<'_> {
 
     fn positive(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "positive", |value| value > 0.0)
+    }
+
+    fn optional_positive(&self, name: &str) -> Result<Option<f64>, Invalid> {
+        if (self.0)(name) == Some(Parameter::Nothing) {
+            return Ok(None);
+        }
+        self.within(name, "positive and finite, or None", |value| value > 0.0 && value < f64::INFINITY).map(Some)
     }
 
     fn nonnegative(&self, name: &str) -> Result<f64, Invalid> {

@@ -49,6 +49,12 @@ impl Loss {
         PyTuple::new(py, self.description.operands)
     }
 
+    /// The names of the operands that may be given besides, among the options that are arrays.
+    #[getter]
+    fn optional<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.description.optional)
+    }
+
     /// The names of the operands that have gradients.
     #[getter]
     fn inputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
