@@ -36,22 +36,28 @@ from lossrs.definitions.pointwise import (
     SmoothL1Loss,
     SoftMarginLoss,
 )
+from lossrs.definitions.regions import DiceLoss, FocalTverskyLoss, JaccardLoss, TverskyLoss
 from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
+from lossrs.definitions.sequences import CTCLoss
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
     "ContrastiveDistanceLoss",
     "ContrastiveLoss",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
+    "DiceLoss",
     "DomainError",
     "ExactSum",
+    "FocalTverskyLoss",
     "GaussianNLLLoss",
     "HingeEmbeddingLoss",
     "HuberLoss",
+    "JaccardLoss",
     "KLDivLoss",
     "L1Loss",
     "LabelError",
@@ -65,6 +71,7 @@ __all__ = [
     "SoftMarginLoss",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
+    "TverskyLoss",
     "__version__",
     "functional",
     "get_num_threads",

@@ -964,7 +964,7 @@ struct Rooms<'a, T> {
 
 impl Matrix {
     /// A class of all samples.
-    fn class(&self, class: usize) -> Operand {
+    pub(super) fn class(&self, class: usize) -> Operand {
         self.samples.moved(self.stride * class as isize)
     }
 
@@ -996,7 +996,7 @@ fn blocks(classes: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize,
 /// # Safety
 /// The run must have `len` readable elements that nobody writes while the slice lives.
 #[inline]
-unsafe fn block_of<T: Real>(isa: Isa, run: Run, len: usize, padding: T, room: &mut Block<T>) -> &[T] {
+pub(super) unsafe fn block_of<T: Real>(isa: Isa, run: Run, len: usize, padding: T, room: &mut Block<T>) -> &[T] {
     let padded = len.next_multiple_of(GRAIN);
     if padded == len {
         // SAFETY: the caller's.

@@ -3,7 +3,9 @@
 
 mod embeddings;
 mod pointwise;
+mod regions;
 mod rows;
+mod sequences;
 
 use std::cell::Cell;
 
@@ -170,6 +172,10 @@ impl Loss {
                 run(&rows::Rows::new(&**labels, probabilities.as_deref(), *ignore_index, arguments)?)
             }
             losses::Loss::Embeddings(loss) => run(&embeddings::Embeddings::new(&**loss, arguments)?),
+            losses::Loss::Sequencewise { loss, blank, zero_infinity } => {
+                run(&sequences::Sequences::new(&**loss, *blank, *zero_infinity, arguments)?)
+            }
+            losses::Loss::Regions { loss, settings } => run(&regions::Regions::new(&**loss, *settings, arguments)?),
         })
     }
 
@@ -199,7 +205,7 @@ impl Loss {
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         self.with_call(arguments, |call| {
-            let chosen = Chosen::new(call, self.loss.asked(), wrt)?;
+            let chosen = Chosen::new(call, self.description.asked, wrt)?;
             let mut results = Results { value: losses(call, arguments.reduction, None)?, ..Results::default() };
             chosen.derivatives(call, out, "gradient", &mut results.slope)?;
             check_apart(&results)?;
@@ -217,10 +223,10 @@ impl Loss {
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         self.with_call(arguments, |call| {
-            if !self.loss.has_hessian() {
+            if !self.description.has_hessian {
                 return Err(PyTypeError::new_err(format!("{} has no Hessian here; its gradient it has", self.name)));
             }
-            let chosen = Chosen::new(call, self.loss.asked(), wrt)?;
+            let chosen = Chosen::new(call, self.description.asked, wrt)?;
             let outs: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = match out {
                 Some(out) => Some(out.extract().map_err(|_| {
                     PyTypeError::new_err("out must be a pair, for the gradient and for the diagonal of the Hessian")
@@ -246,7 +252,7 @@ impl Loss {
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.with_call(arguments, |call| {
-            let chosen = Chosen::new(call, self.loss.asked(), wrt)?;
+            let chosen = Chosen::new(call, self.description.asked, wrt)?;
             let grad_output = if arguments.reduction == Reduction::None {
                 GradOutput::Array(Array::new("grad_output", grad_output)?)
             } else {
