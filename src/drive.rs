@@ -6,6 +6,7 @@ pub mod layout;
 pub mod linear;
 pub mod pointwise;
 pub mod product;
+pub mod regions;
 pub mod rows;
 pub mod sequences;
 mod tile;

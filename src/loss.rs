@@ -207,3 +207,24 @@ pub trait Sequencewise: Copy + Send + Sync + 'static {
     /// from the label there again if it is not the same as this position's, else 0.
     fn backward(&self, here: Position, after: Position, unlike_after: Scaled) -> Position;
 }
+
+/// How a prediction p and a target g overlap: sums over the positions of a region. Or a loss's derivatives with respect to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overlap {
+    /// Σ p g
+    pub true_positives: f64,
+    /// Σ p (1 − g), or with [`Region::is_squared`] Σ (p − g)² where p > g.
+    pub false_positives: f64,
+    /// Σ (1 − p) g, or with [`Region::is_squared`] Σ (p − g)² where p < g.
+    pub false_negatives: f64,
+}
+
+/// A loss of a region: of how a predicted mask and a true one overlap. None of the sums is the difference of others, so that
+/// a near-perfect prediction keeps its small errors.
+pub trait Region: Send + Sync + 'static {
+    /// Whether errors are squared before they are added.
+    fn is_squared(&self) -> bool;
+
+    /// The loss, and its derivatives with respect to the sums.
+    fn at(&self, overlap: Overlap) -> (f64, Overlap);
+}

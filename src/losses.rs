@@ -19,8 +19,12 @@ mod smooth_l1;
 mod soft_margin;
 mod squared_error;
 mod triplet_margin;
+mod tversky;
 
+use crate::drive::regions::{Empty, Mode, Settings};
 use crate::drive::{embeddings, linear, pointwise, rows, sequences};
+use crate::loss::Region;
+use tversky::Tversky;
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -53,14 +57,19 @@ pub enum Loss {
         /// Whether an infinite loss counts as 0.
         zero_infinity: bool,
     },
+    /// Of the sums over a region.
+    Regions {
+        /// The formula.
+        loss: Box<dyn Region>,
+        /// What the data are.
+        settings: Settings,
+    },
 }
 
 /// What callers have to know of a loss.
 pub struct Description {
     /// The names of the operands that must be given.
     pub operands: &'static [&'static str],
-    /// The names of operands that may be given besides.
-    pub optional: &'static [&'static str],
     /// The names of those that have gradients.
     pub inputs: Vec<&'static str>,
     /// The number of inputs whose gradients a call means that does not say which.
@@ -70,6 +79,11 @@ pub struct Description {
 }
 
 impl Loss {
+    /// The names of operands that may be given besides.
+    pub fn optional(&self) -> &'static [&'static str] {
+        if let Self::Linear { .. } = self { &["linear_bias"] } else { &[] }
+    }
+
     /// What callers have to know of it.
     pub fn description(&self) -> Description {
         match self {
@@ -77,29 +91,26 @@ impl Loss {
                 let operands = loss.operands();
                 let inputs = loss.differentiable().iter().map(|&operand| operands[operand]).collect();
                 let (operands, asked) = (&operands[..loss.required()], loss.asked());
-                Description { operands, optional: &[], inputs, asked, has_hessian: true }
+                Description { operands, inputs, asked, has_hessian: true }
             }
-            Self::Rowwise { .. } => Description {
-                operands: &["input", "target"],
-                optional: &[],
-                inputs: vec!["input"],
-                asked: 1,
-                has_hessian: true,
-            },
+            Self::Rowwise { .. } => {
+                Description { operands: &["input", "target"], inputs: vec!["input"], asked: 1, has_hessian: true }
+            }
+            Self::Regions { .. } => {
+                Description { operands: &["input", "target"], inputs: vec!["input"], asked: 1, has_hessian: false }
+            }
             Self::Embeddings(loss) => {
                 let (operands, asked) = (loss.operands(), loss.vectors());
-                Description { operands, optional: &[], inputs: operands[..asked].to_vec(), asked, has_hessian: false }
+                Description { operands, inputs: operands[..asked].to_vec(), asked, has_hessian: false }
             }
             Self::Linear { .. } => Description {
                 operands: &["input", "linear_weight", "target"],
-                optional: &["linear_bias"],
                 inputs: vec!["input", "linear_weight", "linear_bias"],
                 asked: 3,
                 has_hessian: false,
             },
             Self::Sequencewise { .. } => Description {
                 operands: &["log_probs", "targets", "input_lengths", "target_lengths"],
-                optional: &[],
                 inputs: vec!["log_probs"],
                 asked: 1,
                 has_hessian: false,
@@ -190,6 +201,13 @@ registry! {
         loss: Box::new(sequences::Formula(ctc::Ctc)),
         blank: p.integer("blank")?,
         zero_infinity: p.flag("zero_infinity")?,
+    },
+    "dice_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 0.5, 0.5, 0.5)? })?,
+    "jaccard_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 1.0, 1.0, 1.0)? })?,
+    "tversky_loss" => |p| regions(p, tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?)?,
+    "focal_tversky_loss" => |p| {
+        let index = tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?;
+        regions(p, Tversky { gamma: p.positive("gamma")?, ..index })?
     },
 }
 
@@ -285,6 +303,37 @@ fn triplet_margin_with_distance_loss(p: &Parameters<'_>) -> Result<Loss, Invalid
         2 => triplet_margin(Cosine, p),
         _ => triplet_margin(Manhattan { eps: 0.0 }, p),
     }
+}
+
+/// The complement of Tversky's index; `unit` is what its smoothing counts for.
+fn tversky(p: &Parameters<'_>, alpha: f64, beta: f64, unit: f64) -> Result<Tversky, Invalid> {
+    let (numerator, denominator) = (p.nonnegative("smooth_numerator")?, p.nonnegative("smooth_denominator")?);
+    if numerator > denominator {
+        return Err(Invalid::Value(format!(
+            "smooth_numerator must be at most smooth_denominator, lest a loss be negative; got {numerator} and {denominator}"
+        )));
+    }
+    Ok(Tversky {
+        alpha,
+        beta,
+        gamma: 1.0,
+        smooth_numerator: unit * numerator,
+        smooth_denominator: unit * denominator,
+        squared: false,
+    })
+}
+
+fn regions(p: &Parameters<'_>, loss: impl Region) -> Result<Loss, Invalid> {
+    let modes = [Mode::Binary, Mode::Multilabel, Mode::Multiclass];
+    let empties = [Empty::Smooth, Empty::Zero, Empty::Skip];
+    let settings = Settings {
+        mode: modes[p.choice("mode", &["binary", "multilabel", "multiclass"])?],
+        from_logits: p.flag("from_logits")?,
+        ignore_index: p.optional("ignore_index", Parameters::integer)?,
+        per_image: p.flag("per_image")?,
+        empty: empties[p.choice("empty", &["smooth", "zero", "skip"])?],
+    };
+    Ok(Loss::Regions { loss: Box::new(loss), settings })
 }
 
 impl Parameters<'_> {

@@ -52,7 +52,7 @@ impl Loss {
     /// The names of the operands that may be given besides, among the options that are arrays.
     #[getter]
     fn optional<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.description.optional)
+        PyTuple::new(py, self.loss.optional())
     }
 
     /// The names of the operands that have gradients.

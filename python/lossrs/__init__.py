@@ -37,6 +37,7 @@ from lossrs.definitions.pointwise import (
     SmoothL1Loss,
     SoftMarginLoss,
 )
+from lossrs.definitions.regions import DiceLoss, FocalTverskyLoss, JaccardLoss, TverskyLoss
 from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
 from lossrs.definitions.sequences import CTCLoss
 from lossrs.loss import Loss, losses
@@ -50,11 +51,14 @@ __all__ = [
     "ContrastiveLoss",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
+    "DiceLoss",
     "DomainError",
     "ExactSum",
+    "FocalTverskyLoss",
     "GaussianNLLLoss",
     "HingeEmbeddingLoss",
     "HuberLoss",
+    "JaccardLoss",
     "KLDivLoss",
     "L1Loss",
     "LabelError",
@@ -69,6 +73,7 @@ __all__ = [
     "SoftMarginLoss",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
+    "TverskyLoss",
     "__version__",
     "functional",
     "get_num_threads",

@@ -12,9 +12,12 @@ __all__ = [
     "cosine_embedding_loss",
     "cross_entropy",
     "ctc_loss",
+    "dice_loss",
+    "focal_tversky_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
     "huber_loss",
+    "jaccard_loss",
     "kl_div",
     "l1_loss",
     "linear_cross_entropy",
@@ -27,6 +30,7 @@ __all__ = [
     "soft_margin_loss",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "tversky_loss",
 ]
 
 _Array = NDArray[Any]
@@ -533,6 +537,214 @@ class _CTCLoss(Protocol):
 
 ctc_loss: _CTCLoss
 
+class _DiceLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+dice_loss: _DiceLoss
+
+class _FocalTverskyLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+focal_tversky_loss: _FocalTverskyLoss
+
 class _GaussianNLLLoss(Protocol):
     @overload
     def __call__(
@@ -761,6 +973,105 @@ class _HuberLoss(Protocol):
     ) -> _Array: ...
 
 huber_loss: _HuberLoss
+
+class _JaccardLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+jaccard_loss: _JaccardLoss
 
 class _KLDivLoss(Protocol):
     @overload
@@ -1665,3 +1976,107 @@ class _TripletMarginWithDistanceLoss(Protocol):
     ) -> Any: ...
 
 triplet_margin_with_distance_loss: _TripletMarginWithDistanceLoss
+
+class _TverskyLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+tversky_loss: _TverskyLoss

@@ -967,7 +967,7 @@ struct Rooms<'a, T> {
 
 impl Matrix {
     /// A class of all samples.
-    fn class(&self, class: usize) -> Operand {
+    pub(super) fn class(&self, class: usize) -> Operand {
         self.samples.moved(self.stride * class as isize)
     }
 

@@ -4,6 +4,7 @@
 mod embeddings;
 mod linear;
 mod pointwise;
+mod regions;
 mod rows;
 mod sequences;
 
@@ -176,6 +177,7 @@ impl Loss {
                 run(&sequences::Sequences::new(&**loss, *blank, *zero_infinity, arguments)?)
             }
             losses::Loss::Linear { loss, ignore_index } => run(&linear::Layer::new(&**loss, *ignore_index, arguments)?),
+            losses::Loss::Regions { loss, settings } => run(&regions::Regions::new(&**loss, *settings, arguments)?),
         })
     }
 
