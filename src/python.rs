@@ -129,6 +129,9 @@ impl Loss {
 fn parameter(value: &Bound<'_, PyAny>) -> Parameter {
     if value.is_none() {
         Parameter::Nothing
+    } else if let Ok(flag) = value.extract::<bool>() {
+        // NumPy's too, which is no integer.
+        Parameter::Integer(flag.into())
     } else if let Ok(integer) = value.extract() {
         Parameter::Integer(integer)
     } else if let Ok(number) = value.extract() {

@@ -14,7 +14,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
+use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::product::{self, DEPTH, Grid, Output, ROWS, Strided};
 use crate::drive::rows::{self, Blocks, Classes, Results, Sample, Swept};
 use crate::drive::{Failure, SPREAD_FROM};
@@ -157,8 +157,12 @@ impl<T: Real> Kernel for Cap<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        for (capped, &score) in self.capped.iter_mut().zip(self.scores) {
-            *capped = self.bound * (score / self.bound).tanh();
+        for (capped, scores) in
+            self.capped.as_chunks_mut::<LANES>().0.iter_mut().zip(self.scores.as_chunks::<LANES>().0)
+        {
+            for (capped, &score) in capped.iter_mut().zip(scores) {
+                *capped = self.bound * (score / self.bound).tanh();
+            }
         }
     }
 }
@@ -175,10 +179,14 @@ impl<T: Real> Kernel for Uncap<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        for (slope, &score) in self.slopes.iter_mut().zip(self.scores) {
-            let power = (T::of(-2.0) * (score / self.bound).abs()).exp_nonpositive();
-            let rest = T::ONE + power;
-            *slope = *slope * (T::of(4.0) * power / (rest * rest));
+        for (slopes, scores) in
+            self.slopes.as_chunks_mut::<LANES>().0.iter_mut().zip(self.scores.as_chunks::<LANES>().0)
+        {
+            for (slope, &score) in slopes.iter_mut().zip(scores) {
+                let power = (T::of(-2.0) * (score / self.bound).abs()).exp_nonpositive();
+                let rest = T::ONE + power;
+                *slope = *slope * (T::of(4.0) * power / (rest * rest));
+            }
         }
     }
 }
@@ -700,7 +708,10 @@ impl Call<'_> {
                 }
                 if self.bias_slope.is_some() {
                     // SAFETY: no other task has this tile.
-                    add_rows(isa, scores, unsafe { bias_slope.part(tile.start..tile.start + tile.len) });
+                    let out = unsafe { bias_slope.part(tile.start..tile.start + tile.len) };
+                    for (out, sum) in out.iter_mut().zip(sum_of_rows(isa, scores)) {
+                        *out += sum;
+                    }
                 }
                 if self.weight_slope.is_none() {
                     continue;
@@ -876,19 +887,21 @@ unsafe fn clear<T: Real>(isa: Isa, run: Run, len: usize) {
     }
 }
 
-/// Adds rows of a tile to their sums, one after the other.
-fn add_rows<T: Real>(isa: Isa, rows: &[T], sums: &mut [f64]) {
-    struct AddRows<'a, T>(&'a [T], &'a mut [f64]);
-    impl<T: Real> Kernel for AddRows<'_, T> {
-        type Output = ();
+/// The sums of a tile's columns, one row after the other.
+fn sum_of_rows<T: Real>(isa: Isa, rows: &[T]) -> [f64; TILE] {
+    struct Sum<'a, T>(&'a [T]);
+    impl<T: Real> Kernel for Sum<'_, T> {
+        type Output = [f64; TILE];
         #[inline(always)]
-        fn run(self) {
+        fn run(self) -> [f64; TILE] {
+            let mut sums = [0.0; TILE];
             for row in self.0.chunks_exact(stride::<T>(TILE)) {
-                for (sum, &value) in self.1.iter_mut().zip(row) {
+                for (sum, &value) in sums.iter_mut().zip(&row[..TILE]) {
                     *sum += value.to_f64();
                 }
             }
+            sums
         }
     }
-    isa.run(AddRows(rows, sums));
+    isa.run(Sum(rows))
 }
