@@ -11,6 +11,7 @@ from cases import BFLOAT16, FLOATS, INTEGERS, bits, instruction_set, threads, ul
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import LAYOUTS
+from reference import REFERENCES, probabilities
 
 NAMES = ("dice_loss", "jaccard_loss", "tversky_loss", "focal_tversky_loss")
 MODES = ("binary", "multilabel", "multiclass")
@@ -27,6 +28,11 @@ SMOOTHINGS = (
     {"smooth_numerator": 0.0, "smooth_denominator": 0.0},
     {"smooth_numerator": 0.5, "smooth_denominator": 1.0},
 )
+
+
+def reference(name, input, target, options):
+    """Return the losses and whether each counts, in extended precision."""
+    return REFERENCES[name].formula(np.asarray(input, np.longdouble), np.asarray(target), **options)
 
 
 def shape_of(mode, images=3, classes=4):
