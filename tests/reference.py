@@ -338,5 +338,5 @@ REFERENCES = {
 
 #: The losses that a suite of their own tests, and why this form does not suit them.
 OWN_SUITES: dict[str, str] = {
-    "ctc_loss": "test_ctc.py: operands of several shapes, some of them lengths",
+    "ctc_loss": "test_ctc.py (operands are of several shapes, some of them lengths)",
 }
