@@ -147,7 +147,7 @@ fn rowwise<T: rows::Kind>(criterion: &mut Criterion, name: &str, number: &str, l
             classes: CLASSES,
             input: &input,
             target: &target,
-            class_weight: None,
+            weight: None,
             ignore_index: None,
             sample_weight: None,
             grad_output: None,

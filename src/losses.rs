@@ -4,11 +4,15 @@ mod absolute_error;
 mod binary_cross_entropy;
 mod cross_entropy;
 mod huber;
+mod multi_margin;
+mod multilabel_margin;
+mod multilabel_soft_margin;
 mod nll;
 mod smooth_l1;
+mod softmax_focal;
 mod squared_error;
 
-use crate::drive::{pointwise, rows};
+use crate::drive::{label_sets, pointwise, rows};
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -16,11 +20,13 @@ pub enum Loss {
     Pointwise(Box<dyn pointwise::Loss>),
     /// Of a row of scores.
     Rowwise {
-        /// With labels as targets.
-        labels: Box<dyn rows::Loss>,
+        /// With labels as targets, where the loss takes them.
+        labels: Option<Box<dyn rows::Loss>>,
         /// With probabilities as targets, where the loss takes them.
         probabilities: Option<Box<dyn rows::Loss>>,
     },
+    /// Of a row of scores and any number of labels.
+    LabelSets(Box<dyn label_sets::Loss>),
 }
 
 /// The parameters of a loss, by name.
@@ -51,16 +57,32 @@ registry! {
     "smooth_l1_loss" => |p| pointwise(smooth_l1::SmoothL1 { beta: p.nonnegative("beta")? }),
     "binary_cross_entropy" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropy),
     "binary_cross_entropy_with_logits" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropyWithLogits),
-    "nll_loss" => |_p| Loss::Rowwise { labels: rowwise(nll::NegativeLogLikelihood), probabilities: None },
+    "nll_loss" => |_p| of_labels(nll::NegativeLogLikelihood),
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?),
+    "softmax_focal_loss" => |p| of_labels(softmax_focal::SoftmaxFocal { gamma: p.nonnegative("gamma")? }),
+    "multi_margin_loss" => |p| multi_margin(p.within("p", "1 or 2", |p| p == 1.0 || p == 2.0)?, p.any("margin")?),
+    "multilabel_margin_loss" => |_p| Loss::LabelSets(Box::new(label_sets::Formula(multilabel_margin::MultilabelMargin))),
+    "multilabel_soft_margin_loss" => |_p| Loss::Rowwise {
+        labels: None,
+        probabilities: rowwise(multilabel_soft_margin::MultilabelSoftMargin),
+    },
 }
 
 fn pointwise<const N: usize>(loss: impl crate::loss::Pointwise<N>) -> Loss {
     Loss::Pointwise(Box::new(pointwise::Formula(loss)))
 }
 
-fn rowwise<const K: usize>(loss: impl crate::loss::Rowwise<K>) -> Box<dyn rows::Loss> {
-    Box::new(rows::Formula(loss))
+fn rowwise<const K: usize>(loss: impl crate::loss::Rowwise<K>) -> Option<Box<dyn rows::Loss>> {
+    Some(Box::new(rows::Formula(loss)))
+}
+
+fn of_labels<const K: usize>(loss: impl crate::loss::Rowwise<K>) -> Loss {
+    Loss::Rowwise { labels: rowwise(loss), probabilities: None }
+}
+
+fn multi_margin(p: f64, margin: f64) -> Loss {
+    use multi_margin::MultiMargin;
+    if p == 2.0 { of_labels(MultiMargin::<true> { margin }) } else { of_labels(MultiMargin::<false> { margin }) }
 }
 
 fn cross_entropy(label_smoothing: f64) -> Loss {
@@ -68,12 +90,12 @@ fn cross_entropy(label_smoothing: f64) -> Loss {
     if label_smoothing > 0.0 {
         Loss::Rowwise {
             labels: rowwise(CrossEntropy::<false, true> { label_smoothing }),
-            probabilities: Some(rowwise(CrossEntropy::<true, true> { label_smoothing })),
+            probabilities: rowwise(CrossEntropy::<true, true> { label_smoothing }),
         }
     } else {
         Loss::Rowwise {
             labels: rowwise(CrossEntropy::<false, false> { label_smoothing }),
-            probabilities: Some(rowwise(CrossEntropy::<true, false> { label_smoothing })),
+            probabilities: rowwise(CrossEntropy::<true, false> { label_smoothing }),
         }
     }
 }
@@ -82,6 +104,10 @@ impl Parameters<'_> {
     fn within(&self, name: &str, range: &str, is_within: impl Fn(f64) -> bool) -> Result<f64, String> {
         let value = (self.0)(name).ok_or_else(|| format!("{name} is missing"))?;
         if is_within(value) { Ok(value) } else { Err(format!("{name} must be {range}, got {value}")) }
+    }
+
+    fn any(&self, name: &str) -> Result<f64, String> {
+        self.within(name, "a number", |value| !value.is_nan())
     }
 
     fn positive(&self, name: &str) -> Result<f64, String> {

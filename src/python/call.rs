@@ -416,17 +416,18 @@ impl<'py> Call<'_, 'py> {
         };
         let slope = slope.zip(results.slope.as_ref()).map(|(index, array)| matrix(index, array));
         let curvature = curvature.zip(results.curvature.as_ref()).map(|(index, array)| matrix(index, array));
+        let weight = self.weight.as_ref().map(|weight| {
+            let mut run = weight.run();
+            run.stride = weight.strides()[0];
+            rows::Weight::Classes(run)
+        });
         let mut call = rows::Call {
             layout: &layout,
             want,
             classes: self.classes(),
             input: &input,
             target: &target,
-            class_weight: self.weight.as_ref().map(|weight| {
-                let mut run = weight.run();
-                run.stride = weight.strides()[0];
-                run
-            }),
+            weight: weight.as_ref(),
             ignore_index: self.loss.ignore_index,
             sample_weight: at(sample_weight),
             grad_output: at(grad_output_at),
@@ -440,7 +441,7 @@ impl<'py> Call<'_, 'py> {
         self.interruptible(layout.len().saturating_mul(self.classes()), |stop| {
             // SAFETY: the arrays live as long as the call; results were checked to be writable and apart from what is read.
             unsafe {
-                let weight = call.total_weight::<T>(stop)?.value();
+                let weight = call.total_weight(T::blocks(loss), stop)?.value();
                 let total = if is_mean { weight } else { 1.0 };
                 call.factor = factor / total;
                 Ok(call.run(T::blocks(loss), stop)?.value() / total)
