@@ -19,18 +19,90 @@ pub enum Loss {
     /// Of one element at a time.
     Pointwise(Box<dyn pointwise::Loss>),
     /// Of a row of scores.
-    Rowwise {
-        /// With labels as targets, where the loss takes them.
-        labels: Option<Box<dyn rows::Loss>>,
-        /// With probabilities as targets, where the loss takes them.
-        probabilities: Option<Box<dyn rows::Loss>>,
-    },
+    Rowwise(Rowwise),
     /// Of a row of scores and any number of labels.
     LabelSets(Box<dyn label_sets::Loss>),
 }
 
+/// A loss of a row of scores, and what it takes.
+pub struct Rowwise {
+    /// With a label as target.
+    pub labels: Option<Box<dyn rows::Loss>>,
+    /// With probabilities as targets. A loss that takes nothing else has classes along the last axis.
+    pub probabilities: Option<Box<dyn rows::Loss>>,
+    /// The label of samples that are left out.
+    pub ignore_index: Option<i128>,
+    /// What the weights are called.
+    pub weight: &'static str,
+    /// Whether a number is a row of one class, and a row's label may be an array of one.
+    pub takes_numbers: bool,
+}
+
+impl Rowwise {
+    const fn of_labels(labels: Box<dyn rows::Loss>, ignore_index: Option<i128>) -> Self {
+        Self { labels: Some(labels), probabilities: None, ignore_index, weight: "weight", takes_numbers: false }
+    }
+}
+
+impl Loss {
+    /// The names of the operands that must be given.
+    pub fn operands(&self) -> &'static [&'static str] {
+        match self {
+            Self::Pointwise(loss) => &loss.operands()[..loss.required()],
+            Self::Rowwise(_) | Self::LabelSets(_) => &["input", "target"],
+        }
+    }
+
+    /// The names of the operands that have gradients.
+    pub fn inputs(&self) -> Vec<&'static str> {
+        match self {
+            Self::Pointwise(loss) => loss.differentiable().iter().map(|&operand| loss.operands()[operand]).collect(),
+            Self::Rowwise(_) | Self::LabelSets(_) => vec!["input"],
+        }
+    }
+
+    /// The number of inputs whose gradients a call means that does not say which.
+    pub fn asked(&self) -> usize {
+        match self {
+            Self::Pointwise(loss) => loss.asked(),
+            Self::Rowwise(_) | Self::LabelSets(_) => 1,
+        }
+    }
+
+    /// Whether the loss has a Hessian.
+    pub fn has_hessian(&self) -> bool {
+        match self {
+            Self::Pointwise(_) | Self::Rowwise(_) | Self::LabelSets(_) => true,
+        }
+    }
+}
+
+/// A parameter of a loss, as the caller has it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parameter {
+    /// A whole number, or a truth value.
+    Integer(i128),
+    /// Another number.
+    Number(f64),
+    /// A word.
+    Word(String),
+    /// Nothing: `None`.
+    Nothing,
+    /// Something else, by the name of its type.
+    Other(String),
+}
+
+/// Why there is no loss of some name and parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Invalid {
+    /// A value is outside its range.
+    Value(String),
+    /// It is of another type.
+    Type(String),
+}
+
 /// The parameters of a loss, by name.
-pub struct Parameters<'a>(pub &'a dyn Fn(&str) -> Option<f64>);
+pub struct Parameters<'a>(pub &'a dyn Fn(&str) -> Option<Parameter>);
 
 macro_rules! registry {
     ($($name:literal => |$parameters:ident| $loss:expr,)+) => {
@@ -40,11 +112,11 @@ macro_rules! registry {
         /// The loss of that name.
         ///
         /// # Errors
-        /// If there is none, or a parameter is missing or outside its range.
-        pub fn named(name: &str, parameters: &Parameters<'_>) -> Result<Loss, String> {
+        /// If there is none, or a parameter is missing, or not of its type or range.
+        pub fn named(name: &str, parameters: &Parameters<'_>) -> Result<Loss, Invalid> {
             match name {
                 $($name => { let $parameters = parameters; Ok($loss) })+
-                _ => Err(format!("there is no loss named {name:?}")),
+                _ => Err(Invalid::Value(format!("there is no loss named {name:?}"))),
             }
         }
     };
@@ -57,68 +129,129 @@ registry! {
     "smooth_l1_loss" => |p| pointwise(smooth_l1::SmoothL1 { beta: p.nonnegative("beta")? }),
     "binary_cross_entropy" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropy),
     "binary_cross_entropy_with_logits" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropyWithLogits),
-    "nll_loss" => |_p| of_labels(nll::NegativeLogLikelihood),
-    "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?),
-    "softmax_focal_loss" => |p| of_labels(softmax_focal::SoftmaxFocal { gamma: p.nonnegative("gamma")? }),
-    "multi_margin_loss" => |p| multi_margin(p.within("p", "1 or 2", |p| p == 1.0 || p == 2.0)?, p.any("margin")?),
+    "nll_loss" => |p| Loss::Rowwise(Rowwise::of_labels(
+        rowwise(nll::NegativeLogLikelihood),
+        Some(p.integer("ignore_index")?),
+    )),
+    "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
+    "softmax_focal_loss" => |p| Loss::Rowwise(Rowwise {
+        weight: "alpha",
+        ..Rowwise::of_labels(
+            rowwise(softmax_focal::SoftmaxFocal { gamma: p.nonnegative("gamma")? }),
+            Some(p.integer("ignore_index")?),
+        )
+    }),
+    "multi_margin_loss" => |p| multi_margin(p.within("p", "1 or 2", |p| p == 1.0 || p == 2.0)?, p.real("margin")?),
     "multilabel_margin_loss" => |_p| Loss::LabelSets(Box::new(label_sets::Formula(multilabel_margin::MultilabelMargin))),
-    "multilabel_soft_margin_loss" => |_p| Loss::Rowwise {
+    "multilabel_soft_margin_loss" => |_p| Loss::Rowwise(Rowwise {
         labels: None,
-        probabilities: rowwise(multilabel_soft_margin::MultilabelSoftMargin),
-    },
+        probabilities: Some(rowwise(multilabel_soft_margin::MultilabelSoftMargin)),
+        ignore_index: None,
+        weight: "weight",
+        takes_numbers: false,
+    }),
 }
 
-fn pointwise<const N: usize>(loss: impl crate::loss::Pointwise<N>) -> Loss {
+fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {
     Loss::Pointwise(Box::new(pointwise::Formula(loss)))
 }
 
-fn rowwise<const K: usize>(loss: impl crate::loss::Rowwise<K>) -> Option<Box<dyn rows::Loss>> {
-    Some(Box::new(rows::Formula(loss)))
+fn rowwise<const K: usize>(loss: impl crate::loss::Rowwise<K>) -> Box<dyn rows::Loss> {
+    Box::new(rows::Formula(loss))
 }
 
-fn of_labels<const K: usize>(loss: impl crate::loss::Rowwise<K>) -> Loss {
-    Loss::Rowwise { labels: rowwise(loss), probabilities: None }
+fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
+    use cross_entropy::CrossEntropy;
+    let (labels, probabilities) = if label_smoothing > 0.0 {
+        (
+            rowwise(CrossEntropy::<false, true> { label_smoothing }),
+            rowwise(CrossEntropy::<true, true> { label_smoothing }),
+        )
+    } else {
+        (
+            rowwise(CrossEntropy::<false, false> { label_smoothing }),
+            rowwise(CrossEntropy::<true, false> { label_smoothing }),
+        )
+    };
+    let probabilities = Some(probabilities);
+    Loss::Rowwise(Rowwise { probabilities, ..Rowwise::of_labels(labels, Some(ignore_index)) })
 }
 
 fn multi_margin(p: f64, margin: f64) -> Loss {
     use multi_margin::MultiMargin;
-    if p == 2.0 { of_labels(MultiMargin::<true> { margin }) } else { of_labels(MultiMargin::<false> { margin }) }
-}
-
-fn cross_entropy(label_smoothing: f64) -> Loss {
-    use cross_entropy::CrossEntropy;
-    if label_smoothing > 0.0 {
-        Loss::Rowwise {
-            labels: rowwise(CrossEntropy::<false, true> { label_smoothing }),
-            probabilities: rowwise(CrossEntropy::<true, true> { label_smoothing }),
-        }
-    } else {
-        Loss::Rowwise {
-            labels: rowwise(CrossEntropy::<false, false> { label_smoothing }),
-            probabilities: rowwise(CrossEntropy::<true, false> { label_smoothing }),
-        }
-    }
+    let loss =
+        if p == 2.0 { rowwise(MultiMargin::<true> { margin }) } else { rowwise(MultiMargin::<false> { margin }) };
+    Loss::Rowwise(Rowwise { takes_numbers: true, ..Rowwise::of_labels(loss, None) })
 }
 
 impl Parameters<'_> {
-    fn within(&self, name: &str, range: &str, is_within: impl Fn(f64) -> bool) -> Result<f64, String> {
-        let value = (self.0)(name).ok_or_else(|| format!("{name} is missing"))?;
-        if is_within(value) { Ok(value) } else { Err(format!("{name} must be {range}, got {value}")) }
+    /// A parameter that `accept` takes; it returns nothing of those of another type.
+    fn accepted<R>(&self, name: &str, expected: &str, accept: impl Fn(&Parameter) -> Option<R>) -> Result<R, Invalid> {
+        let parameter = (self.0)(name).ok_or_else(|| Invalid::Value(format!("{name} is missing")))?;
+        accept(&parameter).ok_or_else(|| {
+            let class = match parameter {
+                Parameter::Integer(_) => "int".into(),
+                Parameter::Number(_) => "float".into(),
+                Parameter::Word(_) => "str".into(),
+                Parameter::Nothing => "NoneType".into(),
+                Parameter::Other(class) => class,
+            };
+            Invalid::Type(format!("{name} must be {expected}, got {class}"))
+        })
     }
 
-    fn any(&self, name: &str) -> Result<f64, String> {
-        self.within(name, "a number", |value| !value.is_nan())
+    fn number(&self, name: &str) -> Result<f64, Invalid> {
+        self.accepted(name, "a number", |parameter| match parameter {
+            Parameter::Integer(number) => Some(*number as f64),
+            Parameter::Number(number) => Some(*number),
+            _ => None,
+        })
     }
 
-    fn positive(&self, name: &str) -> Result<f64, String> {
+    fn integer(&self, name: &str) -> Result<i128, Invalid> {
+        self.accepted(name, "an integer", |parameter| match parameter {
+            Parameter::Integer(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    fn within(&self, name: &str, range: &str, is_within: impl Fn(f64) -> bool) -> Result<f64, Invalid> {
+        let value = self.number(name)?;
+        if is_within(value) { Ok(value) } else { Err(Invalid::Value(format!("{name} must be {range}, got {value}"))) }
+    }
+
+    fn real(&self, name: &str) -> Result<f64, Invalid> {
+        self.within(name, "a real number", f64::is_finite)
+    }
+
+    fn positive(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "positive", |value| value > 0.0)
     }
 
-    fn nonnegative(&self, name: &str) -> Result<f64, String> {
+    fn nonnegative(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "at least 0", |value| value >= 0.0)
     }
 
-    fn fraction(&self, name: &str) -> Result<f64, String> {
+    fn fraction(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "in [0, 1]", |value| (0.0..=1.0).contains(&value))
+    }
+
+    /// The place of a word among those that are known.
+    fn choice(&self, name: &str, words: &[&str]) -> Result<usize, Invalid> {
+        let word = self.accepted(name, "a string", |parameter| match parameter {
+            Parameter::Word(word) => Some(word.clone()),
+            _ => None,
+        })?;
+        words.iter().position(|&known| known == word).ok_or_else(|| {
+            let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+            Invalid::Value(format!("{name} must be one of {}, got {word:?}", words.join(", ")))
+        })
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Invalid> {
+        self.accepted(name, "True or False", |parameter| match parameter {
+            Parameter::Integer(number @ (0 | 1)) => Some(*number == 1),
+            _ => None,
+        })
     }
 }

@@ -21,8 +21,12 @@ from lossrs.definitions import (
     HuberLoss,
     L1Loss,
     MSELoss,
+    MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss,
+    MultiMarginLoss,
     NLLLoss,
     SmoothL1Loss,
+    SoftmaxFocalLoss,
 )
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
@@ -38,8 +42,12 @@ __all__ = [
     "LabelError",
     "Loss",
     "MSELoss",
+    "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss",
+    "MultiMarginLoss",
     "NLLLoss",
     "SmoothL1Loss",
+    "SoftmaxFocalLoss",
     "__version__",
     "functional",
     "get_num_threads",

@@ -5,11 +5,10 @@
 //! precision from block to block, so that they depend on the number of classes and the set of labels alone.
 
 use crate::drive::block::{self, BLOCK, Block, LANES, Number};
-use crate::drive::layout::{Layout, Operand};
-use crate::drive::rows::{ELEMENTS_PER_TASK, Found, Matrix, Misfit};
+use crate::drive::rows::{Call, ELEMENTS_PER_TASK, Found, Misfit, Target};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel};
-use crate::loss::LabelSets;
+use crate::loss::{Jet, LabelSets};
 use crate::real::Real;
 use crate::storage;
 use crate::sum::ExactSum;
@@ -49,17 +48,17 @@ pub trait Loss: Blocks<f32> + Blocks<f64> {}
 /// A number in which a [`Loss`] can be evaluated.
 pub trait Kind: Number {
     /// The loss, for this type of numbers.
-    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self>;
+    fn of_sets(loss: &dyn Loss) -> &dyn Blocks<Self>;
 }
 
 impl Kind for f32 {
-    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
+    fn of_sets(loss: &dyn Loss) -> &dyn Blocks<Self> {
         loss
     }
 }
 
 impl Kind for f64 {
-    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
+    fn of_sets(loss: &dyn Loss) -> &dyn Blocks<Self> {
         loss
     }
 }
@@ -132,13 +131,13 @@ impl<L: LabelSets, T: Real, const VALUE: bool, const SLOPE: bool, const CURVATUR
         for others in others.as_chunks::<LANES>().0 {
             let [mut firsts, mut seconds] = [[T::ZERO; LANES]; 2];
             for lane in 0..LANES {
-                let jet = loss.at(label.score - others[lane]);
+                let Jet { value, slope: [slope], curvature: [curvature] } = loss.at(label.score - others[lane]);
                 let counts = others[lane] != -T::INFINITY;
                 let of = |part: T| if counts { part } else { T::ZERO };
                 if VALUE {
-                    values[lane] = values[lane] + of(jet.value);
+                    values[lane] = values[lane] + of(value);
                 }
-                (firsts[lane], seconds[lane]) = (of(jet.slope), of(jet.curvature));
+                (firsts[lane], seconds[lane]) = (of(slope), of(curvature));
                 if SLOPE {
                     slopes[lane] = slopes[lane] + firsts[lane];
                 }
@@ -171,34 +170,6 @@ impl<L: LabelSets, T: Real, const VALUE: bool, const SLOPE: bool, const CURVATUR
     }
 }
 
-/// A call: buffers and what to do with them. All layouts are that of the samples.
-pub struct Call<'a> {
-    /// The samples, in C order.
-    pub layout: &'a Layout,
-    /// What is wanted.
-    pub want: Want,
-    /// The number of classes.
-    pub classes: usize,
-    /// The scores.
-    pub input: &'a Matrix,
-    /// As many labels for each sample; what follows the first −1 is ignored.
-    pub target: &'a Matrix,
-    /// Weights that multiply losses and derivatives; 0 leaves a sample out.
-    pub sample_weight: Option<&'a Operand>,
-    /// What each row of the gradient is multiplied by, in a vector-Jacobian product.
-    pub grad_output: Option<&'a Operand>,
-    /// What derivatives are multiplied by.
-    pub factor: f64,
-    /// Where losses go, if they are not only summed.
-    pub value: Option<&'a Operand>,
-    /// Where first derivatives go.
-    pub slope: Option<&'a Matrix>,
-    /// Where second derivatives go.
-    pub curvature: Option<&'a Matrix>,
-    /// Whether the losses are summed.
-    pub sum: bool,
-}
-
 /// What a thread carries from row to row.
 struct State<T> {
     others: Block<T>,
@@ -220,14 +191,14 @@ impl<T: Number> State<T> {
 }
 
 impl Call<'_> {
-    /// The exact sum of the samples' weights, after all labels have been looked at.
+    /// [`Call::total_weight`] of sets of labels: the exact sum of the samples' weights, after all labels have been looked at.
     ///
     /// # Errors
     /// If a label is not a class, or `stop` said so.
     ///
     /// # Safety
     /// The labels and weights must be readable.
-    pub unsafe fn total_weight<T: Number>(&self, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+    pub unsafe fn total_weight_of_sets<T: Number>(&self, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let samples = self.layout.len();
         let rows = self.rows_per_task();
@@ -255,7 +226,7 @@ impl Call<'_> {
         threads::share(samples.div_ceil(rows), spread, stop, work, Found::merge)?.sum()
     }
 
-    /// Runs the call; the exact sum of the weighted losses, if it is wanted.
+    /// [`Call::run`] of sets of labels: the exact sum of the weighted losses, if it is wanted.
     ///
     /// # Errors
     /// If a label is not a class, or `stop` said so.
@@ -263,7 +234,11 @@ impl Call<'_> {
     /// # Safety
     /// The buffers must be readable, the results' writable, by nobody else and without overlap, except that a result may be
     /// an operand.
-    pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+    pub unsafe fn run_sets<T: Number>(
+        &self,
+        loss: &dyn Blocks<T>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let samples = self.layout.len();
         let rows = self.rows_per_task();
@@ -275,7 +250,7 @@ impl Call<'_> {
                 let start = task * rows;
                 let len = rows.min(samples - start);
                 // SAFETY: the caller's, and no other task has these rows.
-                unsafe { self.rows(isa, loss, &mut state, &mut labels, &mut found, tasks, start, len) };
+                unsafe { self.sets(isa, loss, &mut state, &mut labels, &mut found, tasks, start, len) };
             }
             storage::fence();
             found
@@ -290,7 +265,7 @@ impl Call<'_> {
 
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn rows<T: Number>(
+    unsafe fn sets<T: Number>(
         &self,
         isa: Isa,
         loss: &dyn Blocks<T>,
@@ -330,7 +305,7 @@ impl Call<'_> {
                     let scale = weight * T::of(self.factor) * grad_output;
                     // The factor of a mean over nothing is infinite.
                     let scale = if weight == T::ZERO { T::ZERO } else { scale };
-                    *value = self.row(isa, loss, row, labels, scale, others, results, tasks) * weight;
+                    *value = self.set(isa, loss, row, labels, scale, others, results, tasks) * weight;
                 }
             });
             if self.sum {
@@ -352,7 +327,8 @@ impl Call<'_> {
     /// The labels must be readable.
     #[inline]
     unsafe fn labels(&self, isa: Isa, row: usize, mut visit: impl FnMut(usize)) -> Result<(), Misfit> {
-        let run = self.target.row(self.layout, row);
+        let Target::LabelSets(target) = self.target else { return Ok(()) };
+        let run = target.row(self.layout, row);
         let mut room = [0.0_f64; STEP];
         for start in (0..self.classes).step_by(STEP) {
             let room = &mut room[..STEP.min(self.classes - start)];
@@ -377,7 +353,7 @@ impl Call<'_> {
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn row<T: Number>(
+    unsafe fn set<T: Number>(
         &self,
         isa: Isa,
         loss: &dyn Blocks<T>,
@@ -409,7 +385,7 @@ impl Call<'_> {
                 sum += loss.sweep(isa, self.want, others, labels, results).to_f64();
                 if self.want.slope() {
                     let all = start + len == self.classes;
-                    self.put(isa, row, start, len, scale, if all { labels } else { &[] }, results);
+                    self.put_set(isa, row, start, len, scale, if all { labels } else { &[] }, results);
                 }
             }
             pairs += len * labels.len();
@@ -427,7 +403,7 @@ impl Call<'_> {
     ///
     /// # Safety
     /// As [`Call::run`], and `results` must hold as many.
-    unsafe fn put<T: Real>(
+    unsafe fn put_set<T: Real>(
         &self,
         isa: Isa,
         row: usize,

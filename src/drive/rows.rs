@@ -44,7 +44,8 @@ pub struct Traits {
     sweeps: bool,
     label_weighs_all: bool,
     label_weight_normalises: bool,
-    weighs_elements: bool,
+    /// [`Rowwise::WEIGHS_ELEMENTS`]
+    pub weighs_elements: bool,
     relative: bool,
     has_powers: bool,
 }
@@ -411,6 +412,8 @@ pub enum Target {
     Labels(Operand),
     /// A probability for each class of each sample.
     Probabilities(Matrix),
+    /// For each sample, as many places for labels as there are classes; what follows the first −1 is ignored.
+    LabelSets(Matrix),
 }
 
 /// A call: buffers and what to do with them. All layouts are that of the samples.
@@ -602,9 +605,7 @@ impl Call<'_> {
                         for (i, value) in values.iter_mut().enumerate() {
                             let weight = weights.map_or(T::ONE, |weights| weights[i]);
                             *value = match self.sample(start + i) {
-                                Ok(Sample::Class(Some(label))) if normalises => {
-                                    weight * self.class_weight(isa, label)
-                                }
+                                Ok(Sample::Class(Some(label))) if normalises => weight * self.class_weight(isa, label),
                                 Ok(Sample::Class(_)) => weight,
                                 Ok(Sample::Ignored) => T::ZERO,
                                 Err(_) if weight == T::ZERO => T::ZERO,
@@ -979,7 +980,7 @@ impl Call<'_> {
                 Target::Probabilities(matrix) => {
                     block_of(isa, matrix.row(self.layout, row).from(start), len, T::ZERO, rooms.probabilities)
                 }
-                Target::Labels(_) => rooms.probabilities.written(padded),
+                Target::Labels(_) | Target::LabelSets(_) => rooms.probabilities.written(padded),
             };
             let weights = match self.weight {
                 Some(Weight::Classes(weights)) => block_of(isa, weights.from(start), len, T::ONE, rooms.weights),

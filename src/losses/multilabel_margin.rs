@@ -11,6 +11,6 @@ impl LabelSets for MultilabelMargin {
         let rest = T::ONE - distance;
         // A NaN stays one.
         let value = if rest <= T::ZERO { T::ZERO } else { rest };
-        Jet { value, slope: -value.sign(), curvature: T::ZERO }
+        Jet { value, slope: [-value.sign()], curvature: [T::ZERO] }
     }
 }
