@@ -3,12 +3,19 @@
 mod absolute_error;
 mod binary_cross_entropy;
 mod cross_entropy;
+mod gaussian_nll;
+mod hinge_embedding;
 mod huber;
+mod kl_div;
+mod margin_ranking;
 mod multi_margin;
 mod multilabel_margin;
 mod multilabel_soft_margin;
 mod nll;
+mod poisson_nll;
+mod sigmoid_focal;
 mod smooth_l1;
+mod soft_margin;
 mod softmax_focal;
 mod squared_error;
 
@@ -36,12 +43,6 @@ pub struct Rowwise {
     pub weight: &'static str,
     /// Whether a number is a row of one class, and a row's label may be an array of one.
     pub takes_numbers: bool,
-}
-
-impl Rowwise {
-    const fn of_labels(labels: Box<dyn rows::Loss>, ignore_index: Option<i128>) -> Self {
-        Self { labels: Some(labels), probabilities: None, ignore_index, weight: "weight", takes_numbers: false }
-    }
 }
 
 impl Loss {
@@ -129,27 +130,19 @@ registry! {
     "smooth_l1_loss" => |p| pointwise(smooth_l1::SmoothL1 { beta: p.nonnegative("beta")? }),
     "binary_cross_entropy" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropy),
     "binary_cross_entropy_with_logits" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropyWithLogits),
-    "nll_loss" => |p| Loss::Rowwise(Rowwise::of_labels(
-        rowwise(nll::NegativeLogLikelihood),
-        Some(p.integer("ignore_index")?),
-    )),
+    "sigmoid_focal_loss" => |p| sigmoid_focal(p.optional("alpha", Parameters::number)?, p.nonnegative("gamma")?)?,
+    "soft_margin_loss" => |_p| pointwise(soft_margin::SoftMargin),
+    "hinge_embedding_loss" => |p| pointwise(hinge_embedding::HingeEmbedding { margin: p.number("margin")? }),
+    "margin_ranking_loss" => |p| pointwise(margin_ranking::MarginRanking { margin: p.number("margin")? }),
+    "kl_div" => |p| if p.flag("log_target")? { pointwise(kl_div::KlDiv::<true>) } else { pointwise(kl_div::KlDiv::<false>) },
+    "poisson_nll_loss" => |p| poisson_nll(p.flag("log_input")?, p.flag("full")?, p.nonnegative("eps")?),
+    "gaussian_nll_loss" => |p| gaussian_nll(p.flag("full")?, p.positive("eps")?),
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
-    "softmax_focal_loss" => |p| Loss::Rowwise(Rowwise {
-        weight: "alpha",
-        ..Rowwise::of_labels(
-            rowwise(softmax_focal::SoftmaxFocal { gamma: p.nonnegative("gamma")? }),
-            Some(p.integer("ignore_index")?),
-        )
-    }),
-    "multi_margin_loss" => |p| multi_margin(p.within("p", "1 or 2", |p| p == 1.0 || p == 2.0)?, p.real("margin")?),
+    "nll_loss" => |p| Loss::Rowwise(of_labels(nll::NegativeLogLikelihood, Some(p.integer("ignore_index")?))),
+    "softmax_focal_loss" => |p| softmax_focal(p.nonnegative("gamma")?, p.integer("ignore_index")?),
+    "multi_margin_loss" => |p| multi_margin(p.within("p", "1 or 2", |p| p == 1.0 || p == 2.0)?, p.number("margin")?),
     "multilabel_margin_loss" => |_p| Loss::LabelSets(Box::new(label_sets::Formula(multilabel_margin::MultilabelMargin))),
-    "multilabel_soft_margin_loss" => |_p| Loss::Rowwise(Rowwise {
-        labels: None,
-        probabilities: Some(rowwise(multilabel_soft_margin::MultilabelSoftMargin)),
-        ignore_index: None,
-        weight: "weight",
-        takes_numbers: false,
-    }),
+    "multilabel_soft_margin_loss" => |_p| multilabel_soft_margin(),
 }
 
 fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {
@@ -160,28 +153,76 @@ fn rowwise<const K: usize>(loss: impl crate::loss::Rowwise<K>) -> Box<dyn rows::
     Box::new(rows::Formula(loss))
 }
 
+fn sigmoid_focal(alpha: Option<f64>, gamma: f64) -> Result<Loss, Invalid> {
+    use sigmoid_focal::SigmoidFocal;
+    let balance = match alpha {
+        Some(alpha) if alpha > 1.0 || alpha.is_nan() => {
+            return Err(Invalid::Value(format!("alpha must be at most 1, got {alpha}")));
+        }
+        Some(alpha) if alpha >= 0.0 => (alpha, 1.0 - alpha),
+        _ => (1.0, 1.0),
+    };
+    Ok(if gamma == 2.0 {
+        pointwise(SigmoidFocal::<true> { balance, gamma })
+    } else {
+        pointwise(SigmoidFocal::<false> { balance, gamma })
+    })
+}
+
+fn poisson_nll(log_input: bool, full: bool, eps: f64) -> Loss {
+    use poisson_nll::PoissonNll;
+    match (log_input, full) {
+        (false, false) => pointwise(PoissonNll::<false, false> { eps }),
+        (false, true) => pointwise(PoissonNll::<false, true> { eps }),
+        (true, false) => pointwise(PoissonNll::<true, false> { eps }),
+        (true, true) => pointwise(PoissonNll::<true, true> { eps }),
+    }
+}
+
+fn gaussian_nll(full: bool, eps: f64) -> Loss {
+    use gaussian_nll::GaussianNll;
+    if full { pointwise(GaussianNll::<true> { eps }) } else { pointwise(GaussianNll::<false> { eps }) }
+}
+
+fn of_labels<const K: usize>(loss: impl crate::loss::Rowwise<K>, ignore_index: Option<i128>) -> Rowwise {
+    let labels = Some(rowwise(loss));
+    Rowwise { labels, probabilities: None, ignore_index, weight: "weight", takes_numbers: false }
+}
+
 fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
     use cross_entropy::CrossEntropy;
-    let (labels, probabilities) = if label_smoothing > 0.0 {
-        (
-            rowwise(CrossEntropy::<false, true> { label_smoothing }),
-            rowwise(CrossEntropy::<true, true> { label_smoothing }),
-        )
+    let ignore_index = Some(ignore_index);
+    Loss::Rowwise(if label_smoothing > 0.0 {
+        Rowwise {
+            probabilities: Some(rowwise(CrossEntropy::<true, true> { label_smoothing })),
+            ..of_labels(CrossEntropy::<false, true> { label_smoothing }, ignore_index)
+        }
     } else {
-        (
-            rowwise(CrossEntropy::<false, false> { label_smoothing }),
-            rowwise(CrossEntropy::<true, false> { label_smoothing }),
-        )
-    };
-    let probabilities = Some(probabilities);
-    Loss::Rowwise(Rowwise { probabilities, ..Rowwise::of_labels(labels, Some(ignore_index)) })
+        Rowwise {
+            probabilities: Some(rowwise(CrossEntropy::<true, false> { label_smoothing })),
+            ..of_labels(CrossEntropy::<false, false> { label_smoothing }, ignore_index)
+        }
+    })
+}
+
+fn softmax_focal(gamma: f64, ignore_index: i128) -> Loss {
+    let loss = softmax_focal::SoftmaxFocal { gamma };
+    Loss::Rowwise(Rowwise { weight: "alpha", ..of_labels(loss, Some(ignore_index)) })
 }
 
 fn multi_margin(p: f64, margin: f64) -> Loss {
     use multi_margin::MultiMargin;
-    let loss =
-        if p == 2.0 { rowwise(MultiMargin::<true> { margin }) } else { rowwise(MultiMargin::<false> { margin }) };
-    Loss::Rowwise(Rowwise { takes_numbers: true, ..Rowwise::of_labels(loss, None) })
+    let loss = if p == 2.0 {
+        of_labels(MultiMargin::<true> { margin }, None)
+    } else {
+        of_labels(MultiMargin::<false> { margin }, None)
+    };
+    Loss::Rowwise(Rowwise { takes_numbers: true, ..loss })
+}
+
+fn multilabel_soft_margin() -> Loss {
+    let probabilities = Some(rowwise(multilabel_soft_margin::MultilabelSoftMargin));
+    Loss::Rowwise(Rowwise { labels: None, probabilities, ignore_index: None, weight: "weight", takes_numbers: false })
 }
 
 impl Parameters<'_> {
@@ -215,13 +256,14 @@ impl Parameters<'_> {
         })
     }
 
+    /// A parameter that may be `None`.
+    fn optional<R>(&self, name: &str, get: impl Fn(&Self, &str) -> Result<R, Invalid>) -> Result<Option<R>, Invalid> {
+        if (self.0)(name) == Some(Parameter::Nothing) { Ok(None) } else { get(self, name).map(Some) }
+    }
+
     fn within(&self, name: &str, range: &str, is_within: impl Fn(f64) -> bool) -> Result<f64, Invalid> {
         let value = self.number(name)?;
         if is_within(value) { Ok(value) } else { Err(Invalid::Value(format!("{name} must be {range}, got {value}"))) }
-    }
-
-    fn real(&self, name: &str) -> Result<f64, Invalid> {
-        self.within(name, "a real number", f64::is_finite)
     }
 
     fn positive(&self, name: &str) -> Result<f64, Invalid> {

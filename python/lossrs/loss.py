@@ -37,13 +37,15 @@ class Loss:
     reduction: Reduction = "mean"
 
     function_name: ClassVar[str]
+    reductions: ClassVar[tuple[str, ...]] = ("none", "mean", "sum")
     # What numpydoc sections say of the arguments that calls take.
     arguments: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if self.reduction not in ("none", "mean", "sum"):
-            raise ValueError(f"reduction must be 'none', 'mean' or 'sum', got {self.reduction!r}")
+        if self.reduction not in self.reductions:
+            *others, last = map(repr, self.reductions)
+            raise ValueError(f"reduction must be {', '.join(others)} or {last}, got {self.reduction!r}")
         options = self._options()
         del options["reduction"]
         arrays = {}

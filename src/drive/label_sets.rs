@@ -24,9 +24,8 @@ const LONG: usize = 1 << 22;
 pub struct Label<T> {
     class: usize,
     score: T,
-    /// Its derivatives so far.
-    slope: f64,
-    curvature: f64,
+    /// Its first and second derivative so far.
+    derivatives: [f64; 2],
 }
 
 /// Room for the derivatives of a block of classes.
@@ -162,10 +161,10 @@ impl<L: LabelSets, T: Real, const VALUE: bool, const SLOPE: bool, const CURVATUR
             }
         }
         if SLOPE {
-            label.slope += block::fold(slopes, |a, b| a + b).to_f64();
+            label.derivatives[0] += block::fold(slopes, |a, b| a + b).to_f64();
         }
         if CURVATURE {
-            label.curvature += block::fold(curvatures, |a, b| a + b).to_f64();
+            label.derivatives[1] += block::fold(curvatures, |a, b| a + b).to_f64();
         }
     }
 }
@@ -281,9 +280,9 @@ impl Call<'_> {
         // SAFETY: the caller's for all that is read and written; every element of `values` is written.
         unsafe {
             let sample_weights =
-                self.sample_weight.map(|operand| &*self.layout.fetch(isa, operand, start, len, sample_weights));
+                self.sample_weight.map(|operand| self.layout.fetch(isa, operand, start, len, sample_weights));
             let grad_outputs =
-                self.grad_output.map(|operand| &*self.layout.fetch(isa, operand, start, len, grad_outputs));
+                self.grad_output.map(|operand| self.layout.fetch(isa, operand, start, len, grad_outputs));
             let values = values.filled(len, |values| {
                 for (i, value) in values.iter_mut().enumerate() {
                     let row = start + i;
@@ -295,7 +294,7 @@ impl Call<'_> {
                         && let Err(found) = self.labels(isa, row, |class| {
                             let mut score = [T::ZERO];
                             scores.from(class).load(isa, &mut score);
-                            labels.push(Label { class, score: score[0], slope: 0.0, curvature: 0.0 });
+                            labels.push(Label { class, score: score[0], derivatives: [0.0; 2] });
                         })
                     {
                         misfit = misfit.or(Some(found));
@@ -416,11 +415,9 @@ impl Call<'_> {
         let elements = self.layout.len() * self.classes;
         // A label that stands there twice counts twice.
         let labels = || labels.chunk_by(|a, b| a.class == b.class).map(|same| (same[0].class, same));
-        let outputs: [(_, _, fn(&Label<T>) -> f64); 2] = [
-            (self.slope, &mut results.slope, |label| label.slope),
-            (self.curvature, &mut results.curvature, |label| label.curvature),
-        ];
-        for (matrix, room, part) in outputs {
+        let total = |same: &[Label<T>], order: usize| T::of(same.iter().map(|label| label.derivatives[order]).sum());
+        let outputs = [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)];
+        for (order, (matrix, room)) in outputs.into_iter().enumerate() {
             let Some(matrix) = matrix else { continue };
             let run = matrix.row(self.layout, row);
             // SAFETY: the caller's.
@@ -428,13 +425,13 @@ impl Call<'_> {
                 let derivatives = room.written(len);
                 for (class, same) in labels() {
                     if let Some(place) = class.checked_sub(start) {
-                        derivatives[place] = T::of(same.iter().map(part).sum());
+                        derivatives[place] = total(same, order);
                     }
                 }
                 block::scale(isa, derivatives, scale);
                 run.from(start).store(isa, derivatives, elements * run.dtype.size() >= STREAM_FROM);
                 for (class, same) in labels().take_while(|&(class, _)| class < start) {
-                    run.from(class).store(isa, &[T::of(same.iter().map(part).sum()) * scale], false);
+                    run.from(class).store(isa, &[total(same, order) * scale], false);
                 }
             }
         }

@@ -39,6 +39,7 @@ pub struct Swept<T> {
 
 /// The constants of a formula: those of [`Rowwise`].
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a constant of its own")]
 pub struct Traits {
     /// Whether it has sums over the classes.
     sweeps: bool,

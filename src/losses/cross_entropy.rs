@@ -75,7 +75,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> CrossEntropy<PROBABILITIES
 /// 0, but NaN where the largest logit is infinite: among infinite logits, or none but −∞, there are no probabilities.
 #[allow(clippy::eq_op, reason = "it is a NaN of infinities")]
 #[inline(always)]
-fn undefined<T: Real>(largest: T) -> T {
+pub(super) fn undefined<T: Real>(largest: T) -> T {
     largest - largest
 }
 

@@ -18,8 +18,8 @@ pub struct Slopes<T> {
     /// w_y / C
     scale: T,
     /// The sums of the others' derivatives, not yet scaled.
-    slopes: T,
-    curvatures: T,
+    first: T,
+    second: T,
 }
 
 impl<const SQUARED: bool> MultiMargin<SQUARED> {
@@ -57,8 +57,8 @@ impl<const SQUARED: bool> Rowwise<3> for MultiMargin<SQUARED> {
 
     #[inline(always)]
     fn slopes<T: Real>(&self, row: &Row<T, 3>) -> Slopes<T> {
-        let [_, slopes, curvatures] = row.sums;
-        Slopes { label: row.label, scale: row.label.weight / row.classes, slopes, curvatures }
+        let [_, first, second] = row.sums;
+        Slopes { label: row.label, scale: row.label.weight / row.classes, first, second }
     }
 
     #[inline(always)]
@@ -70,6 +70,6 @@ impl<const SQUARED: bool> Rowwise<3> for MultiMargin<SQUARED> {
     /// A label that rises lets all the others' terms fall.
     #[inline(always)]
     fn at_label<T: Real>(&self, slopes: &Slopes<T>, _: Class<T>, _: T) -> (T, T) {
-        (-(slopes.slopes * slopes.scale), slopes.curvatures * slopes.scale)
+        (-(slopes.first * slopes.scale), slopes.second * slopes.scale)
     }
 }

@@ -1,3 +1,4 @@
+use super::cross_entropy::undefined;
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
 
@@ -51,8 +52,7 @@ impl SoftmaxFocal {
         let [below, ties] = row.sums;
         let Class { score, weight, .. } = row.label;
         let others = below + (ties - T::ONE);
-        // Among infinite logits, or none but −∞, there are no probabilities.
-        let undefined = row.largest - row.largest;
+        let undefined = undefined(row.largest);
         let total = below + ties + undefined;
         let distance = row.largest - score;
         let power = (-distance).exp_nonpositive();
