@@ -116,8 +116,10 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         }
         // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
         let relative = largest.map(|largest| if largest > -T::INFINITY { largest } else { T::ZERO });
-        let (labels, label_scores, label_weights) =
-            (at(tile.labels, first), at(tile.label_scores, first), at(tile.label_weights, first));
+        // Copies, so that what is computed of them is known not to change when results are written.
+        let [labels, label_scores, label_weights, weights, scales] =
+            [tile.labels, tile.label_scores, tile.label_weights, tile.weights, tile.scales]
+                .map(|part| *at(part, first));
         let label = |lane: usize| Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] };
         let weights_of = |class: usize| {
             if L::WEIGHS_ELEMENTS {
@@ -130,10 +132,10 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         for class in 0..tile.classes {
             let scores = at(tile.scores, class * tile.rows + first);
             let probabilities = at(tile.probabilities, class * tile.rows + first);
-            let (weights, number) = (weights_of(class), T::of(f64::from(class as i32)));
+            let (element_weights, number) = (weights_of(class), T::of(f64::from(class as i32)));
             let mut powers = [T::ZERO; LANES];
             for lane in 0..LANES {
-                let (score, probability, weight) = (scores[lane], probabilities[lane], weights[lane]);
+                let (score, probability, weight) = (scores[lane], probabilities[lane], element_weights[lane]);
                 let is_left_out = !L::COUNTS_LABEL && labels[lane] == number;
                 let score = if is_left_out { -T::INFINITY } else { score };
                 powers[lane] = if L::HAS_POWERS { loss.power(score - relative[lane]) } else { T::ZERO };
@@ -158,7 +160,6 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
             }
             row
         };
-        let weights = at(tile.weights, first);
         if VALUE {
             let mut losses = [T::ZERO; LANES];
             for lane in 0..LANES {
@@ -170,7 +171,6 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         if !SLOPE {
             return;
         }
-        let scales = at(tile.scales, first);
         let (mut label_slope, mut label_curvature) = ([T::ZERO; LANES], [T::ZERO; LANES]);
         for lane in 0..LANES {
             let power = if L::HAS_POWERS { loss.power(label_scores[lane] - relative[lane]) } else { T::ZERO };
