@@ -232,6 +232,23 @@ impl<T: Real> Classes<'_, T> {
     }
 }
 
+/// Whether all labels are classes and count.
+struct Count<'a, T> {
+    labels: &'a [T],
+    classes: T,
+    ignored: T,
+}
+
+impl<T: Real> Kernel for Count<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { labels, classes, ignored } = self;
+        !labels.iter().fold(false, |other, &label| other | (label < T::ZERO) | (label >= classes) | (label == ignored))
+    }
+}
+
 struct Value<L, T, const K: usize> {
     loss: L,
     row: Row<T, K>,
@@ -468,10 +485,8 @@ struct TileState<T> {
     /// Of each class, or of each element.
     class_weights: Block<T>,
     labels: Block<T>,
-    label_scores: Block<T>,
-    label_weights: Block<T>,
     weights: Block<T>,
-    scales: Block<T>,
+    grad_outputs: Block<T>,
     results: tile::Results<T>,
 }
 
@@ -482,10 +497,8 @@ impl<T: Number> TileState<T> {
         probabilities: Block::new(),
         class_weights: Block::new(),
         labels: Block::new(),
-        label_scores: Block::new(),
-        label_weights: Block::new(),
         weights: Block::new(),
-        scales: Block::new(),
+        grad_outputs: Block::new(),
         results: tile::Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
     };
 
@@ -497,6 +510,7 @@ impl<T: Number> TileState<T> {
         // SAFETY: the caller's; all of each slice is written.
         unsafe {
             self.probabilities.filled(call.classes * rows, |room| room.fill(T::ZERO));
+            self.labels.filled(rows, |room| room.fill(-T::ONE));
             self.class_weights.filled(call.classes * rows, |room| {
                 room.fill(T::ONE);
                 if let Some(Weight::Classes(weights)) = call.weight {
@@ -591,7 +605,7 @@ impl Call<'_> {
         let samples = self.layout.len();
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
-            let (mut weights, mut values) = (Block::<T>::new(), Block::<T>::new());
+            let (mut weights, mut values, mut labels) = (Block::<T>::new(), Block::<T>::new(), Block::<T>::new());
             for task in tasks {
                 let start = task * BLOCK;
                 let len = BLOCK.min(samples - start);
@@ -602,7 +616,16 @@ impl Call<'_> {
                         Some(operand) => Some(self.layout.fetch(isa, operand, start, len, &mut weights)),
                         None => None,
                     };
+                    labels.filled(len, |labels| labels.fill(T::ZERO));
+                    let all_count = self.read_labels(isa, start, labels.written(len));
                     let values = values.filled(len, |values| {
+                        if all_count && !(normalises && self.weight.is_some()) {
+                            match weights {
+                                Some(weights) => values.copy_from_slice(&weights[..len]),
+                                None => values.fill(T::ONE),
+                            }
+                            return;
+                        }
                         for (i, value) in values.iter_mut().enumerate() {
                             let weight = weights.map_or(T::ONE, |weights| weights[i]);
                             *value = match self.sample(start + i) {
@@ -711,59 +734,45 @@ impl Call<'_> {
             if let Some(Weight::Elements(matrix)) = self.weight {
                 self.read_tile(isa, matrix, start, len, &mut state.class_weights);
             }
-            let scores = &*state.scores.written(classes * rows);
-            let class_weights = &*state.class_weights.written(classes * rows);
             let weights = state.weights.written(rows);
             match self.sample_weight {
                 Some(operand) => self.layout.read(isa, operand, start, &mut weights[..len]),
                 None => weights[..len].fill(T::ONE),
             }
             weights[len..].fill(T::ZERO);
-            let scales = state.scales.written(rows);
+            let grad_outputs = state.grad_outputs.written(rows);
             match self.grad_output {
-                Some(operand) => self.layout.read(isa, operand, start, &mut scales[..len]),
-                None => scales[..len].fill(T::ONE),
+                Some(operand) => self.layout.read(isa, operand, start, &mut grad_outputs[..len]),
+                None => grad_outputs[..len].fill(T::ONE),
             }
-            scales[len..].fill(T::ZERO);
-            let factor = T::of(self.factor);
-            let label_weighs_all = loss.traits().label_weighs_all;
+            grad_outputs[len..].fill(T::ZERO);
             let labels = state.labels.written(rows);
-            let label_scores = state.label_scores.written(rows);
-            let label_weights = state.label_weights.written(rows);
-            for i in 0..rows {
-                (labels[i], label_scores[i], label_weights[i]) = (-T::ONE, T::ZERO, T::ONE);
-                if weights[i] == T::ZERO {
-                    continue;
-                }
-                match self.sample(start + i) {
-                    Ok(Sample::Class(Some(label))) => {
-                        labels[i] = T::of(label as f64);
-                        label_scores[i] = scores[label * rows + i];
-                        label_weights[i] = class_weights[label];
-                        if label_weighs_all && label_weights[i] == T::ZERO {
+            if !self.read_labels(isa, start, &mut labels[..len]) {
+                for i in 0..len {
+                    if weights[i] == T::ZERO {
+                        continue;
+                    }
+                    match self.sample(start + i) {
+                        Ok(Sample::Class(Some(label))) => labels[i] = T::of(label as f64),
+                        Ok(Sample::Class(None)) => {}
+                        Ok(Sample::Ignored) => weights[i] = T::ZERO,
+                        Err(label) => {
+                            found.note(Some((start + i, label)));
                             weights[i] = T::ZERO;
                         }
                     }
-                    Ok(Sample::Class(None)) => {}
-                    Ok(Sample::Ignored) => weights[i] = T::ZERO,
-                    Err(label) => {
-                        found.note(Some((start + i, label)));
-                        weights[i] = T::ZERO;
-                    }
                 }
-                scales[i] = weights[i] * factor * scales[i];
             }
             let tile = Tile {
                 classes,
                 rows,
-                scores,
+                scores: state.scores.written(classes * rows),
                 probabilities: state.probabilities.written(classes * rows),
-                class_weights,
+                class_weights: state.class_weights.written(classes * rows),
                 labels,
-                label_scores,
-                label_weights,
                 weights,
-                scales,
+                factor: T::of(self.factor),
+                grad_outputs,
             };
             loss.tile(isa, self.want, tile, &mut state.results);
             if self.want.value() {
@@ -779,9 +788,12 @@ impl Call<'_> {
             for (matrix, room) in [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)] {
                 if let Some(matrix) = matrix {
                     let derivatives = room.written(classes * rows);
-                    for (class, derivatives) in derivatives.chunks(rows).enumerate() {
-                        let operand = matrix.class(class);
-                        self.layout.put(isa, &operand, start, &derivatives[..len], false);
+                    if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
+                        run.store_tile(isa, matrix.stride, len, rows, derivatives);
+                    } else {
+                        for (class, derivatives) in derivatives.chunks(rows).enumerate() {
+                            self.layout.put(isa, &matrix.class(class), start, &derivatives[..len], false);
+                        }
                     }
                 }
             }
@@ -797,12 +809,32 @@ impl Call<'_> {
         // SAFETY: the caller's; all of the slice is written.
         unsafe {
             room.filled(self.classes * rows, |room| {
-                for (class, scores) in room.chunks_mut(rows).enumerate() {
-                    self.layout.read(isa, &matrix.class(class), start, &mut scores[..len]);
-                    scores[len..].fill(T::ZERO);
+                if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
+                    run.load_tile(isa, matrix.stride, len, rows, room);
+                } else {
+                    for (class, scores) in room.chunks_mut(rows).enumerate() {
+                        self.layout.read(isa, &matrix.class(class), start, &mut scores[..len]);
+                        scores[len..].fill(T::ZERO);
+                    }
                 }
             });
         }
+    }
+
+    /// Reads labels, if they are of a type whose values are whole; whether all there are were read, are classes and count.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn read_labels<T: Real>(&self, isa: Isa, start: usize, out: &mut [T]) -> bool {
+        let Target::Labels(labels) = self.target else { return true };
+        if labels.run.dtype.is_float() {
+            return false;
+        }
+        // SAFETY: the caller's.
+        unsafe { self.layout.read(isa, labels, start, out) };
+        // What rounding moves, it does not move past the number of classes; and what it moves onto `ignored` is looked at again.
+        let ignored = T::of(self.ignore_index.unwrap_or(-1) as f64);
+        isa.run(Count { labels: out, classes: T::of(self.classes as f64), ignored })
     }
 
     /// What the target says of a sample.

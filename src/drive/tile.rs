@@ -30,16 +30,14 @@ pub struct Tile<'a, T> {
     pub probabilities: &'a [T],
     /// A weight for each class, or for each element where the formula weighs those.
     pub class_weights: &'a [T],
-    /// The label of each row; −1 where there is none.
+    /// The label of each row; not a class where there is none.
     pub labels: &'a [T],
-    /// Its score.
-    pub label_scores: &'a [T],
-    /// Its class's weight.
-    pub label_weights: &'a [T],
     /// What each row's loss is multiplied by; 0 leaves the row out.
     pub weights: &'a [T],
-    /// What each row's derivatives are multiplied by.
-    pub scales: &'a [T],
+    /// What derivatives are multiplied by besides.
+    pub factor: T,
+    /// And those of each row.
+    pub grad_outputs: &'a [T],
 }
 
 /// Room for what a formula says of a tile.
@@ -117,9 +115,28 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
         let relative = largest.map(|largest| if largest > -T::INFINITY { largest } else { T::ZERO });
         // Copies, so that what is computed of them is known not to change when results are written.
-        let [labels, label_scores, label_weights, weights, scales] =
-            [tile.labels, tile.label_scores, tile.label_weights, tile.weights, tile.scales]
-                .map(|part| *at(part, first));
+        let [labels, mut weights, grad_outputs] =
+            [tile.labels, tile.weights, tile.grad_outputs].map(|part| *at(part, first));
+        let (mut label_scores, mut label_weights) = ([T::ZERO; LANES], [T::ONE; LANES]);
+        if !L::WEIGHS_ELEMENTS {
+            for class in 0..tile.classes {
+                // Copies again: of a reference, the compiler would read an element only where it is selected.
+                let (mut scores, mut weights) = (*at(tile.scores, class * tile.rows + first), label_weights);
+                let (weight, number) = (tile.class_weights[class], T::of(f64::from(class as i32)));
+                for lane in 0..LANES {
+                    let is_label = labels[lane] == number;
+                    scores[lane] = if is_label { scores[lane] } else { label_scores[lane] };
+                    weights[lane] = if is_label { weight } else { weights[lane] };
+                }
+                (label_scores, label_weights) = (scores, weights);
+            }
+        }
+        let mut scales = [T::ZERO; LANES];
+        for lane in 0..LANES {
+            let is_left_out = L::LABEL_WEIGHS_ALL && label_weights[lane] == T::ZERO;
+            weights[lane] = if is_left_out { T::ZERO } else { weights[lane] };
+            scales[lane] = weights[lane] * tile.factor * grad_outputs[lane];
+        }
         let label = |lane: usize| Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] };
         let weights_of = |class: usize| {
             if L::WEIGHS_ELEMENTS {
