@@ -132,7 +132,10 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     /// Whether the label's own class adds to the sums. If not, its terms are those of a class of score −∞.
     const COUNTS_LABEL: bool = true;
 
-    /// Which of the sums are read; the others are not computed.
+    /// Whether [`Self::settle`] does anything.
+    const SETTLES: bool = false;
+
+    /// Which of the sums are added up; the others stay 0.
     const NEEDED: [bool; K] = [true; K];
 
     /// What a class's terms and derivatives both need and is dear to compute: a function of how far its score is below the
@@ -151,6 +154,12 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn raise<T: Real>(&self, sums: [T; K], _rise: T) -> [T; K] {
         sums
+    }
+
+    /// The sums, and in place of others what is dear to compute of them and needed for more than one of what follows.
+    #[inline(always)]
+    fn settle<T: Real>(&self, row: &Row<T, K>) -> [T; K] {
+        row.sums
     }
 
     /// The loss.

@@ -43,6 +43,7 @@ pub struct Swept<T> {
 pub struct Traits {
     /// Whether it has sums over the classes.
     sweeps: bool,
+    settles: bool,
     label_weighs_all: bool,
     label_weight_normalises: bool,
     /// [`Rowwise::WEIGHS_ELEMENTS`]
@@ -67,6 +68,8 @@ pub trait Blocks<T>: Send + Sync {
         label: Option<usize>,
         powers: Option<&mut [T]>,
     );
+    /// [`Rowwise::settle`]
+    fn settle(&self, isa: Isa, row: &mut Swept<T>);
     /// The row's loss.
     fn value(&self, isa: Isa, row: &Swept<T>) -> T;
     /// Evaluates the formula at a tile and writes each part that is wanted.
@@ -127,6 +130,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
     fn traits(&self) -> Traits {
         Traits {
             sweeps: K > 0,
+            settles: L::SETTLES,
             label_weighs_all: L::LABEL_WEIGHS_ALL,
             label_weight_normalises: L::LABEL_WEIGHT_NORMALISES,
             weighs_elements: L::WEIGHS_ELEMENTS,
@@ -162,6 +166,13 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         };
         for (sum, term) in row.sums.iter_mut().zip(terms) {
             *sum += term.to_f64();
+        }
+    }
+
+    fn settle(&self, isa: Isa, row: &mut Swept<T>) {
+        let settled = isa.run(Settle::<_, _, K> { loss: self.0, row: row.row() });
+        for (sum, settled) in row.sums.iter_mut().zip(settled) {
+            *sum = settled.to_f64();
         }
     }
 
@@ -263,6 +274,20 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Value<L, T, K> {
     }
 }
 
+struct Settle<L, T, const K: usize> {
+    loss: L,
+    row: Row<T, K>,
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Settle<L, T, K> {
+    type Output = [T; K];
+
+    #[inline(always)]
+    fn run(self) -> [T; K] {
+        self.loss.settle(&self.row)
+    }
+}
+
 struct Raise<L, T, const K: usize> {
     loss: L,
     sums: [T; K],
@@ -302,12 +327,16 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<
         let mut lanes = [[T::ZERO; LANES]; K];
         let (scores, probabilities) = (classes.scores.as_chunks::<LANES>().0, classes.probabilities.as_chunks().0);
         for ((scores, probabilities), weights) in scores.iter().zip(probabilities).zip(classes.weights.as_chunks().0) {
-            let classes = [scores, probabilities, weights];
             let mut powers = [T::ZERO; LANES];
+            let mut scores = *scores;
+            if !L::COUNTS_LABEL {
+                for lane in 0..LANES {
+                    scores[lane] = if first + lane as i32 == place { -T::INFINITY } else { scores[lane] };
+                }
+            }
+            let classes = [&scores, probabilities, weights];
             for lane in 0..LANES {
                 let [score, probability, weight] = classes.map(|part: &[T; LANES]| part[lane]);
-                let is_left_out = !L::COUNTS_LABEL && first + lane as i32 == place;
-                let score = if is_left_out { -T::INFINITY } else { score };
                 powers[lane] = if L::HAS_POWERS { loss.power(score - largest) } else { T::ZERO };
                 let terms = loss.terms(largest, label, Class { score, probability, weight }, powers[lane]);
                 for k in 0..K {
@@ -939,7 +968,7 @@ impl Call<'_> {
             }
         };
         // A short row's largest score is found first, and its powers are kept from the sums to the derivatives.
-        let Traits { sweeps, label_weighs_all, relative, has_powers, .. } = loss.traits();
+        let Traits { sweeps, settles, label_weighs_all, relative, has_powers, .. } = loss.traits();
         let is_short = self.classes <= BLOCK;
         let keep = is_short && sweeps && has_powers && self.want.slope() && !self.want.curvature();
         // SAFETY: the caller's.
@@ -977,6 +1006,9 @@ impl Call<'_> {
                     let kept = keep.then(|| &mut powers.written(end)[start..]);
                     loss.sweep(isa, classes, &mut swept, place(start, len), kept);
                 }
+            }
+            if settles {
+                loss.settle(isa, &mut swept);
             }
             if self.want.slope() {
                 let scale = weight * T::of(self.factor) * grad_output;

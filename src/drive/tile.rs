@@ -147,14 +147,17 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         };
         let mut sums = [[T::ZERO; LANES]; K];
         for class in 0..tile.classes {
-            let scores = at(tile.scores, class * tile.rows + first);
+            let mut scores = *at(tile.scores, class * tile.rows + first);
             let probabilities = at(tile.probabilities, class * tile.rows + first);
             let (element_weights, number) = (weights_of(class), T::of(f64::from(class as i32)));
+            if !L::COUNTS_LABEL {
+                for lane in 0..LANES {
+                    scores[lane] = if labels[lane] == number { -T::INFINITY } else { scores[lane] };
+                }
+            }
             let mut powers = [T::ZERO; LANES];
             for lane in 0..LANES {
                 let (score, probability, weight) = (scores[lane], probabilities[lane], element_weights[lane]);
-                let is_left_out = !L::COUNTS_LABEL && labels[lane] == number;
-                let score = if is_left_out { -T::INFINITY } else { score };
                 powers[lane] = if L::HAS_POWERS { loss.power(score - relative[lane]) } else { T::ZERO };
                 let class = Class { score, probability, weight };
                 let terms = loss.terms(relative[lane], label(lane), class, powers[lane]);
@@ -173,6 +176,22 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
             let classes = T::of(f64::from(tile.classes as i32));
             let mut row = Row { classes, largest: largest[lane], sums: [T::ZERO; K], label: label(lane) };
             for (sum, lanes) in row.sums.iter_mut().zip(&sums) {
+                *sum = lanes[lane];
+            }
+            row
+        };
+        let mut settled = sums;
+        if L::SETTLES {
+            for lane in 0..LANES {
+                let sums = loss.settle(&row(lane));
+                for (settled, sum) in settled.iter_mut().zip(sums) {
+                    settled[lane] = sum;
+                }
+            }
+        }
+        let row = |lane: usize| {
+            let mut row = row(lane);
+            for (sum, lanes) in row.sums.iter_mut().zip(&settled) {
                 *sum = lanes[lane];
             }
             row

@@ -28,8 +28,8 @@ impl<const SQUARED: bool> MultiMargin<SQUARED> {
     fn term<T: Real>(self, label: Class<T>, class: Class<T>) -> [T; 3] {
         let excess = (class.score - label.score) + T::of(self.margin);
         // A NaN stays one.
-        let hinge = if excess <= T::ZERO || class.score == -T::INFINITY { T::ZERO } else { excess };
-        let step = hinge.sign();
+        let hinge = if (excess <= T::ZERO) | (class.score == -T::INFINITY) { T::ZERO } else { excess };
+        let step = if hinge > T::ZERO { T::ONE } else { hinge };
         let two = T::of(2.0);
         if SQUARED { [hinge * hinge, two * hinge, two * step] } else { [hinge, step, T::ZERO] }
     }

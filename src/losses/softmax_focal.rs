@@ -34,7 +34,9 @@ pub struct Slopes<T> {
 
 /// What is known of the label.
 struct Label<T> {
+    /// Σ e^(x−m)
     total: T,
+    /// The same without one largest class.
     others: T,
     /// The label's power.
     power: T,
@@ -42,32 +44,29 @@ struct Label<T> {
     rest: T,
     /// L
     surprise: T,
-    /// α q^γ
-    modulated: T,
 }
 
 impl SoftmaxFocal {
     #[inline(always)]
-    fn label<T: Real>(self, row: &Row<T, 2>) -> Label<T> {
-        let [below, ties] = row.sums;
-        let Class { score, weight, .. } = row.label;
+    fn label<T: Real>(row: &Row<T, 3>) -> Label<T> {
+        let [below, ties, _] = row.sums;
         let others = below + (ties - T::ONE);
         let undefined = undefined(row.largest);
         let total = below + ties + undefined;
-        let distance = row.largest - score;
+        let distance = row.largest - row.label.score;
         let power = (-distance).exp_nonpositive();
-        let rest = if score == row.largest { others } else { total - power };
-        let surprise = distance + others.ln_1p() + undefined;
-        let modulated = weight * (rest / total).pow(T::of(self.gamma));
-        Label { total, others, power, rest, surprise, modulated }
+        let rest = if row.label.score == row.largest { others } else { total - power };
+        Label { total, others, power, rest, surprise: distance + others.ln_1p() + undefined }
     }
 }
 
-impl Rowwise<2> for SoftmaxFocal {
+impl Rowwise<3> for SoftmaxFocal {
     type Slopes<T: Real> = Slopes<T>;
 
     const LABEL_WEIGHS_ALL: bool = true;
     const LABEL_WEIGHT_NORMALISES: bool = false;
+    const SETTLES: bool = true;
+    const NEEDED: [bool; 3] = [true, true, false];
 
     #[inline(always)]
     fn power<T: Real>(&self, fall: T) -> T {
@@ -75,25 +74,32 @@ impl Rowwise<2> for SoftmaxFocal {
     }
 
     #[inline(always)]
-    fn terms<T: Real>(&self, largest: T, _: Class<T>, class: Class<T>, power: T) -> [T; 2] {
+    fn terms<T: Real>(&self, largest: T, _: Class<T>, class: Class<T>, power: T) -> [T; 3] {
         let is_largest = class.score == largest;
-        [if is_largest { T::ZERO } else { power }, T::one_if(is_largest)]
+        [if is_largest { T::ZERO } else { power }, T::one_if(is_largest), T::ZERO]
     }
 
     #[inline(always)]
-    fn raise<T: Real>(&self, [below, ties]: [T; 2], rise: T) -> [T; 2] {
-        [(below + ties) * (-rise).exp_nonpositive(), T::ZERO]
+    fn raise<T: Real>(&self, [below, ties, _]: [T; 3], rise: T) -> [T; 3] {
+        [(below + ties) * (-rise).exp_nonpositive(), T::ZERO, T::ZERO]
+    }
+
+    /// α q^γ
+    #[inline(always)]
+    fn settle<T: Real>(&self, row: &Row<T, 3>) -> [T; 3] {
+        let ([below, ties, _], label) = (row.sums, Self::label(row));
+        [below, ties, row.label.weight * (label.rest / label.total).pow(T::of(self.gamma))]
     }
 
     #[inline(always)]
-    fn value<T: Real>(&self, row: &Row<T, 2>) -> T {
-        let label = self.label(row);
-        label.modulated * label.surprise
+    fn value<T: Real>(&self, row: &Row<T, 3>) -> T {
+        row.sums[2] * Self::label(row).surprise
     }
 
     #[inline(always)]
-    fn slopes<T: Real>(&self, row: &Row<T, 2>) -> Slopes<T> {
-        let Label { total, others, power, rest, surprise, modulated } = self.label(row);
+    fn slopes<T: Real>(&self, row: &Row<T, 3>) -> Slopes<T> {
+        let Label { total, others, power, rest, surprise } = Self::label(row);
+        let modulated = row.sums[2];
         let gamma = T::of(self.gamma);
         let (p, q) = (power / total, rest / total);
         let ratio = if q == T::ZERO { T::ONE } else { surprise / q };
