@@ -97,6 +97,17 @@ fn at_mut<T>(values: &mut [T], index: usize) -> &mut [T; LANES] {
     &mut lanes[0]
 }
 
+/// One value where the label is this class, another elsewhere. By value: of a reference, the compiler would read an element
+/// only where it is chosen.
+#[inline(always)]
+fn chosen<T: Real>(labels: [T; LANES], class: T, there: [T; LANES], elsewhere: [T; LANES]) -> [T; LANES] {
+    let mut chosen = elsewhere;
+    for lane in 0..LANES {
+        chosen[lane] = if labels[lane] == class { there[lane] } else { elsewhere[lane] };
+    }
+    chosen
+}
+
 impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
     Evaluate<'_, L, T, K, VALUE, SLOPE, CURVATURE>
 {
@@ -120,15 +131,9 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         let (mut label_scores, mut label_weights) = ([T::ZERO; LANES], [T::ONE; LANES]);
         if !L::WEIGHS_ELEMENTS {
             for class in 0..tile.classes {
-                // Copies again: of a reference, the compiler would read an element only where it is selected.
-                let (mut scores, mut weights) = (*at(tile.scores, class * tile.rows + first), label_weights);
-                let (weight, number) = (tile.class_weights[class], T::of(f64::from(class as i32)));
-                for lane in 0..LANES {
-                    let is_label = labels[lane] == number;
-                    scores[lane] = if is_label { scores[lane] } else { label_scores[lane] };
-                    weights[lane] = if is_label { weight } else { weights[lane] };
-                }
-                (label_scores, label_weights) = (scores, weights);
+                let number = T::of(f64::from(class as i32));
+                label_scores = chosen(labels, number, *at(tile.scores, class * tile.rows + first), label_scores);
+                label_weights = chosen(labels, number, [tile.class_weights[class]; LANES], label_weights);
             }
         }
         let mut scales = [T::ZERO; LANES];
@@ -151,9 +156,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
             let probabilities = at(tile.probabilities, class * tile.rows + first);
             let (element_weights, number) = (weights_of(class), T::of(f64::from(class as i32)));
             if !L::COUNTS_LABEL {
-                for lane in 0..LANES {
-                    scores[lane] = if labels[lane] == number { -T::INFINITY } else { scores[lane] };
-                }
+                scores = chosen(labels, number, [-T::INFINITY; LANES], scores);
             }
             let mut powers = [T::ZERO; LANES];
             for lane in 0..LANES {
