@@ -24,17 +24,18 @@ pub(super) const ELEMENTS_PER_TASK: usize = 1 << 15;
 /// Classes of a row, a block of them: as many of each.
 #[derive(Clone, Copy)]
 pub struct Classes<'a, T> {
-    scores: &'a [T],
-    probabilities: &'a [T],
-    weights: &'a [T],
+    pub(super) scores: &'a [T],
+    pub(super) probabilities: &'a [T],
+    pub(super) weights: &'a [T],
 }
 
 /// What the driver knows of a row.
+#[derive(Clone, Copy)]
 pub struct Swept<T> {
     classes: usize,
-    largest: T,
-    sums: [f64; MOST_SUMS],
-    label: Class<T>,
+    pub(super) largest: T,
+    pub(super) sums: [f64; MOST_SUMS],
+    pub(super) label: Class<T>,
 }
 
 /// The constants of a formula: those of [`Rowwise`].
@@ -44,8 +45,9 @@ pub struct Traits {
     /// Whether it has sums over the classes.
     sweeps: bool,
     settles: bool,
-    label_weighs_all: bool,
-    label_weight_normalises: bool,
+    pub(super) label_weighs_all: bool,
+    /// [`Rowwise::LABEL_WEIGHT_NORMALISES`]
+    pub label_weight_normalises: bool,
     /// [`Rowwise::WEIGHS_ELEMENTS`]
     pub weighs_elements: bool,
     relative: bool,
@@ -115,6 +117,12 @@ pub struct Formula<L, const K: usize>(pub L);
 impl<L: Rowwise<K>, const K: usize> Loss for Formula<L, K> {}
 
 impl<T: Real> Swept<T> {
+    /// Nothing so far.
+    pub(super) fn nothing(classes: usize) -> Self {
+        let label = Class { score: T::ZERO, probability: T::ONE, weight: T::ONE };
+        Self { classes, largest: -T::INFINITY, sums: [0.0; MOST_SUMS], label }
+    }
+
     /// What scores are relative to: the largest, but before any score above −∞, which would be at no distance to itself, 0.
     fn relative(&self) -> T {
         if self.largest > -T::INFINITY { self.largest } else { T::ZERO }
@@ -330,8 +338,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<
             let mut powers = [T::ZERO; LANES];
             let mut scores = *scores;
             if !L::COUNTS_LABEL {
-                for lane in 0..LANES {
-                    scores[lane] = if first + lane as i32 == place { -T::INFINITY } else { scores[lane] };
+                for (lane, score) in scores.iter_mut().enumerate() {
+                    *score = if first + lane as i32 == place { -T::INFINITY } else { *score };
                 }
             }
             let classes = [&scores, probabilities, weights];
@@ -430,8 +438,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: 
 
 /// Room for what a formula says of a block of classes.
 pub struct Results<T> {
-    slope: Block<T>,
-    curvature: Block<T>,
+    pub(super) slope: Block<T>,
+    pub(super) curvature: Block<T>,
 }
 
 /// A buffer with an axis of classes: where a sample's first class lies, and the distance to the next.
@@ -609,7 +617,7 @@ impl<T: Number> State<T> {
 
 /// What a target says of a sample.
 #[derive(Clone, Copy)]
-enum Sample {
+pub(super) enum Sample {
     /// Nothing: the sample is left out.
     Ignored,
     /// The class, where targets are labels.
@@ -617,7 +625,8 @@ enum Sample {
 }
 
 impl Call<'_> {
-    /// The exact sum of what the samples count for in the mean, after all labels have been looked at.
+    /// The exact sum of what the samples count for in the mean, after all labels have been looked at; `normalises` is
+    /// [`Rowwise::LABEL_WEIGHT_NORMALISES`].
     ///
     /// # Errors
     /// If a label is not a class, or `stop` said so.
@@ -626,11 +635,10 @@ impl Call<'_> {
     /// The labels and weights must be readable.
     pub unsafe fn total_weight<T: Number>(
         &self,
-        loss: &dyn Blocks<T>,
+        normalises: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
-        let normalises = loss.traits().label_weight_normalises;
         let samples = self.layout.len();
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
@@ -871,7 +879,7 @@ impl Call<'_> {
     /// # Safety
     /// The labels must be readable.
     #[inline]
-    unsafe fn sample(&self, row: usize) -> Result<Sample, Result<i128, f64>> {
+    pub(super) unsafe fn sample(&self, row: usize) -> Result<Sample, Result<i128, f64>> {
         let Target::Labels(labels) = self.target else { return Ok(Sample::Class(None)) };
         // SAFETY: the caller's.
         match unsafe { self.layout.at(labels, row).label(0) } {
@@ -884,7 +892,7 @@ impl Call<'_> {
     /// # Safety
     /// The weights must be readable.
     #[inline]
-    unsafe fn class_weight<T: Real>(&self, isa: Isa, label: usize) -> T {
+    pub(super) unsafe fn class_weight<T: Real>(&self, isa: Isa, label: usize) -> T {
         let mut weight = [T::ONE];
         if let Some(Weight::Classes(weights)) = self.weight {
             // SAFETY: the caller's; the label is a class.
@@ -973,12 +981,7 @@ impl Call<'_> {
         let keep = is_short && sweeps && has_powers && self.want.slope() && !self.want.curvature();
         // SAFETY: the caller's.
         unsafe {
-            let mut swept = Swept {
-                classes: self.classes,
-                largest: -T::INFINITY,
-                sums: [0.0; MOST_SUMS],
-                label: Class { score: T::ZERO, probability: T::ONE, weight: T::ONE },
-            };
+            let mut swept = Swept::nothing(self.classes);
             if let Some(label) = label {
                 swept.label.weight = self.class_weight(isa, label);
                 if label_weighs_all && swept.label.weight == T::ZERO {
@@ -1100,13 +1103,13 @@ struct Rooms<'a, T> {
 
 impl Matrix {
     /// A class of all samples.
-    fn class(&self, class: usize) -> Operand {
+    pub(super) fn class(&self, class: usize) -> Operand {
         self.samples.moved(self.stride * class as isize)
     }
 
     /// The classes of a sample.
     #[inline]
-    pub(super) fn row(&self, layout: &Layout, row: usize) -> Run {
+    pub fn row(&self, layout: &Layout, row: usize) -> Run {
         Run { stride: self.stride, ..layout.at(&self.samples, row) }
     }
 }
@@ -1132,7 +1135,7 @@ fn blocks(classes: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize,
 /// # Safety
 /// The run must have `len` readable elements that nobody writes while the slice lives.
 #[inline]
-unsafe fn block_of<T: Real>(isa: Isa, run: Run, len: usize, padding: T, room: &mut Block<T>) -> &[T] {
+pub(super) unsafe fn block_of<T: Real>(isa: Isa, run: Run, len: usize, padding: T, room: &mut Block<T>) -> &[T] {
     let padded = len.next_multiple_of(GRAIN);
     if padded == len {
         // SAFETY: the caller's.

@@ -180,6 +180,11 @@ impl<'py> Array<'py> {
         View { run: self.run(), strides, flat: false }
     }
 
+    /// The elements over some of the array's axes.
+    pub fn along(&self, axes: impl Iterator<Item = usize>) -> View {
+        View { run: self.run(), strides: axes.map(|axis| self.strides()[axis]).collect(), flat: false }
+    }
+
     /// A new array of this one's float type, in native byte order; of float64 for integers.
     fn result_descr(&self) -> *mut PyArray_Descr {
         let py = self.object.py();

@@ -222,7 +222,9 @@ impl<'a, 'py> Rows<'a, 'py> {
             // SAFETY: the arrays live as long as the call; results were checked to be writable and apart from what is read.
             unsafe {
                 let weight = match kind {
-                    Kind::Labels(loss) | Kind::Probabilities(loss) => call.total_weight(T::blocks(loss), stop)?,
+                    Kind::Labels(loss) | Kind::Probabilities(loss) => {
+                        call.total_weight::<T>(T::blocks(loss).traits().label_weight_normalises, stop)?
+                    }
                     Kind::LabelSets(_) => call.total_weight_of_sets::<T>(stop)?,
                 };
                 let total = if is_mean { weight.value() } else { 1.0 };
