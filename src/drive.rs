@@ -1,8 +1,12 @@
 //! The drivers: how a formula meets buffers of any type, layout and size. One for each shape of data.
 
 pub mod block;
+pub mod embeddings;
 pub mod layout;
+pub mod linear;
 pub mod pointwise;
+pub mod product;
+pub mod regions;
 pub mod rows;
 pub mod sequences;
 mod tile;
