@@ -289,8 +289,8 @@ fn formulas(criterion: &mut Criterion) {
                 regions::<f32>(criterion, name, "f32", &*loss);
                 regions::<f64>(criterion, name, "f64", &*loss);
             }
-            // Its kernels take a step of a lattice each; `compare.py` times whole calls.
-            Loss::Sequencewise { .. } => {}
+            // Their kernels are parts of larger steps; `compare.py` times whole calls.
+            Loss::Sequencewise { .. } | Loss::Linear { .. } => {}
         }
     }
 }

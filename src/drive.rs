@@ -3,7 +3,9 @@
 pub mod block;
 pub mod embeddings;
 pub mod layout;
+pub mod linear;
 pub mod pointwise;
+pub mod product;
 pub mod regions;
 pub mod rows;
 pub mod sequences;

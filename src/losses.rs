@@ -10,6 +10,7 @@ mod gaussian_nll;
 mod hinge_embedding;
 mod huber;
 mod kl_div;
+mod linear_cross_entropy;
 mod margin_ranking;
 mod nll;
 mod poisson_nll;
@@ -21,7 +22,7 @@ mod triplet_margin;
 mod tversky;
 
 use crate::drive::regions::{Empty, Mode, Settings};
-use crate::drive::{embeddings, pointwise, rows, sequences};
+use crate::drive::{embeddings, linear, pointwise, rows, sequences};
 use crate::loss::Region;
 use tversky::Tversky;
 
@@ -35,6 +36,13 @@ pub enum Loss {
         labels: Box<dyn rows::Loss>,
         /// With probabilities as targets, where the loss takes them.
         probabilities: Option<Box<dyn rows::Loss>>,
+        /// The label of samples that are left out.
+        ignore_index: Option<i128>,
+    },
+    /// Of a linear layer's scores.
+    Linear {
+        /// The loss.
+        loss: Box<dyn linear::Loss>,
         /// The label of samples that are left out.
         ignore_index: Option<i128>,
     },
@@ -62,12 +70,22 @@ pub enum Loss {
 pub struct Description {
     /// The names of the operands that must be given.
     pub operands: &'static [&'static str],
+    /// The names of operands that may be given besides.
+    pub optional: &'static [&'static str],
     /// The names of those that have gradients.
     pub inputs: Vec<&'static str>,
     /// The number of inputs whose gradients a call means that does not say which.
     pub asked: usize,
     /// Whether the loss has a Hessian.
     pub has_hessian: bool,
+}
+
+impl Default for Description {
+    /// An input, its gradient, and a target.
+    fn default() -> Self {
+        let (operands, inputs) = (&["input", "target"], vec!["input"]);
+        Self { operands, optional: &[], inputs, asked: 1, has_hessian: false }
+    }
 }
 
 impl Loss {
@@ -78,23 +96,25 @@ impl Loss {
                 let operands = loss.operands();
                 let inputs = loss.differentiable().iter().map(|&operand| operands[operand]).collect();
                 let (operands, asked) = (&operands[..loss.required()], loss.asked());
-                Description { operands, inputs, asked, has_hessian: true }
+                Description { operands, inputs, asked, has_hessian: true, ..Description::default() }
             }
-            Self::Rowwise { .. } => {
-                Description { operands: &["input", "target"], inputs: vec!["input"], asked: 1, has_hessian: true }
-            }
-            Self::Regions { .. } => {
-                Description { operands: &["input", "target"], inputs: vec!["input"], asked: 1, has_hessian: false }
-            }
+            Self::Rowwise { .. } => Description { has_hessian: true, ..Description::default() },
+            Self::Regions { .. } => Description::default(),
             Self::Embeddings(loss) => {
                 let (operands, asked) = (loss.operands(), loss.vectors());
-                Description { operands, inputs: operands[..asked].to_vec(), asked, has_hessian: false }
+                Description { operands, inputs: operands[..asked].to_vec(), asked, ..Description::default() }
             }
+            Self::Linear { .. } => Description {
+                operands: &["input", "linear_weight", "target"],
+                optional: &["linear_bias"],
+                inputs: vec!["input", "linear_weight", "linear_bias"],
+                asked: 3,
+                ..Description::default()
+            },
             Self::Sequencewise { .. } => Description {
                 operands: &["log_probs", "targets", "input_lengths", "target_lengths"],
                 inputs: vec!["log_probs"],
-                asked: 1,
-                has_hessian: false,
+                ..Description::default()
             },
         }
     }
@@ -165,6 +185,14 @@ registry! {
         ignore_index: Some(p.integer("ignore_index")?),
     },
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
+    "linear_cross_entropy" => |p| Loss::Linear {
+        loss: Box::new(linear_cross_entropy::LinearCrossEntropy {
+            label_smoothing: p.fraction("label_smoothing")?,
+            z_loss: p.nonnegative("z_loss")?,
+            softcap: p.optional_positive("softcap")?,
+        }),
+        ignore_index: Some(p.integer("ignore_index")?),
+    },
     "cosine_embedding_loss" => |p| embeddings(cosine_embedding::CosineEmbedding { margin: p.number("margin")? }),
     "contrastive_loss" => |p| embeddings(contrastive::Contrastive { margin: p.positive("margin")? }),
     "contrastive_distance_loss" => |p| pointwise(contrastive::Contrastive { margin: p.positive("margin")? }),
@@ -352,6 +380,13 @@ impl Parameters<'_> {
 
     fn positive(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "positive", |value| value > 0.0)
+    }
+
+    fn optional_positive(&self, name: &str) -> Result<Option<f64>, Invalid> {
+        if (self.0)(name) == Some(Parameter::Nothing) {
+            return Ok(None);
+        }
+        self.within(name, "positive and finite, or None", |value| value > 0.0 && value < f64::INFINITY).map(Some)
     }
 
     fn nonnegative(&self, name: &str) -> Result<f64, Invalid> {

@@ -21,6 +21,7 @@ from lossrs.definitions.embeddings import (
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
+from lossrs.definitions.linear import LinearCrossEntropyLoss
 from lossrs.definitions.pointwise import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -61,6 +62,7 @@ __all__ = [
     "KLDivLoss",
     "L1Loss",
     "LabelError",
+    "LinearCrossEntropyLoss",
     "Loss",
     "MSELoss",
     "MarginRankingLoss",

@@ -20,6 +20,7 @@ __all__ = [
     "jaccard_loss",
     "kl_div",
     "l1_loss",
+    "linear_cross_entropy",
     "margin_ranking_loss",
     "mse_loss",
     "nll_loss",
@@ -1213,6 +1214,98 @@ class _L1Loss(Protocol):
     ) -> _Array: ...
 
 l1_loss: _L1Loss
+
+class _LinearCrossEntropyLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+linear_cross_entropy: _LinearCrossEntropyLoss
 
 class _MarginRankingLoss(Protocol):
     @overload

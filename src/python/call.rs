@@ -2,6 +2,7 @@
 //! arrays it takes, how their shapes must fit, and how its driver runs over them.
 
 mod embeddings;
+mod linear;
 mod pointwise;
 mod regions;
 mod rows;
@@ -176,6 +177,7 @@ impl Loss {
                 run(&sequences::Sequences::new(&**loss, *blank, *zero_infinity, arguments)?)
             }
             losses::Loss::Regions { loss, settings } => run(&regions::Regions::new(&**loss, *settings, arguments)?),
+            losses::Loss::Linear { loss, ignore_index } => run(&linear::Layer::new(&**loss, *ignore_index, arguments)?),
         })
     }
 
@@ -287,7 +289,9 @@ impl Chosen {
     fn new<'py>(call: &dyn Call<'py>, asked: usize, wrt: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
         let indices = std::array::from_fn(|index| index);
         let Some(wrt) = wrt else {
-            return Ok(Self { indices, count: asked, is_one: asked == 1 });
+            // Those of operands that may be given are there if they are.
+            let count = (0..asked).take_while(|&index| call.input(index).is_some()).count();
+            return Ok(Self { indices, count, is_one: asked == 1 });
         };
         let inputs = || indices.iter().map_while(|&index| call.input(index).map(Array::name));
         let index = |name: &str| {
