@@ -3,6 +3,7 @@
 A test fails when torch changes its mind as well as when we do: the documentation of the loss would then be out of date.
 """
 
+import contextlib
 import inspect
 import math
 import warnings
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 from lossrs import functional
+from lossrs.definitions.pointwise import PointwiseLoss
 from torch.nn import functional as torch_functional
 
-from .torch_calls import REDUCTIONS, TORCH_LOSSES, assert_parity, to_numpy, torch_value_and_gradients
+from .torch_calls import REDUCTIONS, SIGNED, TORCH_LOSSES, assert_parity, to_numpy, torch_value_and_gradients
 
 INF, NAN = math.inf, math.nan
 LABEL_LOSSES = ("cross_entropy", "nll_loss")
@@ -61,9 +63,18 @@ def test_some_broadcast() -> None:
 @pytest.mark.parametrize("shapes", [((3, 4), (1, 4)), ((3, 4), (4,)), ((4, 1), (4,)), ((4,), ()), ((), (1,))], ids=str)
 @pytest.mark.parametrize("name", BROADCASTING)
 def test_shapes_differ(name: str, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    """Torch warns and broadcasts, which is hardly ever what was meant; we refuse."""
+    """Torch broadcasts, which is hardly ever what was meant; of some losses it warns. We refuse."""
     input, target = (torch.rand(shape) for shape in shapes)
-    with pytest.warns(UserWarning, match="target size"):
+    warns = name in ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss")
+    # That of the soft margin spreads targets alone.
+    refuses = name == "soft_margin_loss" and shapes[0] != np.broadcast_shapes(*shapes)
+    with (
+        pytest.warns(UserWarning, match="target size")
+        if warns
+        else pytest.raises(RuntimeError, match="shape")
+        if refuses
+        else contextlib.nullcontext()
+    ):
         assert getattr(torch_functional, name)(input, target, reduction="none").shape == np.broadcast_shapes(*shapes)
     with pytest.raises(ValueError, match="shape"):
         getattr(functional, name)(input.numpy(), target.numpy())
@@ -194,15 +205,30 @@ def test_weight_dtype(name: str) -> None:
     np.testing.assert_allclose(our_grad, gradient, atol=2e-7)
 
 
+def operands(name: str, input: torch.Tensor, target: torch.Tensor) -> list[torch.Tensor]:
+    """Return arguments of any loss."""
+    known = {"input": input, "input1": input, "input2": 1 - input, "target": target, "var": input + 1}
+    return [known[operand] for operand in lossrs.losses[name]()._kernel.operands]
+
+
+ELEMENTWISE = [
+    name
+    for name, cls in lossrs.losses.items()
+    if name in TORCH_LOSSES and issubclass(cls, PointwiseLoss) and "target" in cls()._kernel.operands
+]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64, torch.bool], ids=str)
-@pytest.mark.parametrize("name", [name for name in lossrs.losses if name not in LABEL_LOSSES and name in TORCH_LOSSES])
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_target_dtype(name: str, dtype: torch.dtype) -> None:
     """Torch promotes or refuses, each loss in its own way; we compute in the input's type."""
-    input, target = torch.tensor([0.25, 0.5, 0.75]), torch.tensor([0, 1, 1]).to(dtype)
+    input, target = torch.tensor([0.25, 0.5, 0.75]), torch.tensor([int(name in SIGNED), 1, 1]).to(dtype)
+    options = {"reduction": "none"} | ({"margin": 1.0} if name == "margin_ranking_loss" else {})
     expected, (gradient,) = torch_value_and_gradients(
-        getattr(torch_functional, name), (input, target.float()), {"reduction": "none"}
+        getattr(torch_functional, name), operands(name, input, target.float()), options
     )
-    ours, our_grad = our_gradient(name, input, target, reduction="none")
+    ours, our_grad = our_gradient(name, *operands(name, input, target), **options)
+    our_grad = our_grad[0] if isinstance(our_grad, tuple) else our_grad
     assert ours.dtype == our_grad.dtype == np.float32
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
     np.testing.assert_allclose(our_grad, gradient, rtol=1e-6)
@@ -288,4 +314,4 @@ def test_deprecated_flags(name: str, flag: str) -> None:
     """We have only `reduction`."""
     if flag in inspect.signature(getattr(torch_functional, name)).parameters:
         with pytest.raises(TypeError, match=flag):
-            getattr(functional, name)(np.zeros((2, 3)), np.zeros((2, 3)), **{flag: True})
+            getattr(functional, name)(*[np.zeros((2, 3))] * len(lossrs.losses[name]()._kernel.operands), **{flag: True})
