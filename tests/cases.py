@@ -242,7 +242,7 @@ def one_of_each(key: Callable[[Case], Any]) -> list[Case]:
 
 def form(case: Case) -> Any:
     """Return what decides the way of a call to its formula."""
-    checked = ("label", "probability", "sign")
+    checked = ("label", "probability", "sign", "binary")
     operands = [(operand.kind if operand.kind in checked else "", operand.shape) for operand in case.operands.values()]
     return operands, case.inputs, case.arrays, case.has_hessian, [case.axes((2,) * ndim) for ndim in (2, 3, 4)]
 

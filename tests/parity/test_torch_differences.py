@@ -308,6 +308,86 @@ def test_label_smoothing_outside_unit_interval(label_smoothing: float) -> None:
         functional.cross_entropy(input.numpy(), labels.numpy(), label_smoothing=label_smoothing)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_soft_margin_far_on_the_wrong_side(sign: float) -> None:
+    """Torch's exponential overflows, and its gradient is infinity over infinity."""
+    args = logits([-1000 * sign]), logits([sign])
+    value, gradient = torch_gradient(torch_functional.soft_margin_loss, *args)
+    assert value == INF
+    assert np.isnan(gradient).all()
+    ours, our_grad = our_gradient("soft_margin_loss", *args)
+    assert ours == 1000
+    np.testing.assert_array_equal(our_grad, [[-sign]])
+
+
+@pytest.mark.parametrize("target", [0.0, 0.5, -2.0, NAN])
+@pytest.mark.parametrize("name", SIGNED)
+def test_signs(name: str, target: float) -> None:
+    """Torch takes any number for a sign; we take 1 and -1, so that labels of 0 and 1 are not taken for signs."""
+    args = operands(name, logits([0.25, 0.5]), logits([target, 1.0]))
+    getattr(torch_functional, name)(*args)
+    with pytest.raises(lossrs.DomainError, match=r"target .* at row \(0, 0\) is neither 1 nor -1"):
+        our_gradient(name, *args)
+
+
+@pytest.mark.parametrize("target", [1.0, -1.0])
+@pytest.mark.parametrize("name", ["hinge_embedding_loss", "margin_ranking_loss"])
+def test_hinge_of_nan(name: str, target: float) -> None:
+    """Torch's slope is that of either line, although the loss is NaN."""
+    args = operands(name, logits([NAN]), logits([target]))
+    value, gradient = torch_gradient(getattr(torch_functional, name), *args)
+    assert math.isnan(value)
+    assert np.isfinite(gradient).all()
+    ours, our_grad = our_gradient(name, *args)
+    assert math.isnan(ours)
+    assert np.isnan(our_grad).all()
+
+
+@pytest.mark.parametrize("input", [INF, -INF])
+@pytest.mark.parametrize(("target", "log_target"), [(0.0, False), (-INF, True)])
+def test_divergence_of_probability_zero(target: float, log_target: bool, input: float) -> None:
+    """A class that can't come has no share in the divergence, whatever its prediction is; torch multiplies."""
+    args = logits([input, -1.0]), logits([target, -0.5 if log_target else 0.5])
+    assert math.isnan(torch_gradient(torch_functional.kl_div, *args, log_target=log_target, reduction="sum")[0])
+    ours, gradient = our_gradient("kl_div", *args, log_target=log_target, reduction="sum")
+    rest = args[0][:, 1:], args[1][:, 1:]
+    expected, slope = torch_gradient(torch_functional.kl_div, *rest, log_target=log_target, reduction="sum")
+    assert ours == pytest.approx(expected, rel=1e-15)
+    np.testing.assert_allclose(gradient, [[0, *slope[0]]], rtol=1e-15)
+
+
+def test_slope_of_the_divergence_at_probability_zero() -> None:
+    """With respect to the target: the limit, where torch divides 0 by 0."""
+    args = logits([-1.0]), logits([0.0])
+    _, (gradient,) = torch_value_and_gradients(torch_functional.kl_div, args, {"reduction": "sum"}, (1,))
+    assert gradient.isnan().all()
+    assert functional.kl_div.backward(1.0, *map(to_numpy, args), wrt="target") == -INF
+
+
+@pytest.mark.parametrize(("input", "log_input"), [(-INF, True), (0.0, False)])
+def test_count_of_zero_at_mean_zero(input: float, log_input: bool) -> None:
+    """It is certain to come: 0 times the logarithm of 0 is 0."""
+    args, options = (logits([input]), logits([0.0])), {"log_input": log_input, "eps": 0.0}
+    assert math.isnan(torch_gradient(torch_functional.poisson_nll_loss, *args, **options)[0])
+    ours, gradient = our_gradient("poisson_nll_loss", *args, **options)
+    assert ours == 0
+    np.testing.assert_array_equal(gradient, [[float(not log_input)]])
+
+
+def test_variance_along_another_axis() -> None:
+    """Torch broadcasts a variance along any axis; to us elements of the last one may share it."""
+    input, target, var = (
+        torch.rand(3, 4, 2, dtype=torch.float64),
+        torch.rand(3, 4, 2, dtype=torch.float64),
+        logits([1, 2]),
+    )
+    torch_functional.gaussian_nll_loss(input, target, var[None])
+    with pytest.raises(
+        ValueError, match=r"var has shape \(1, 1, 2\); expected the input's, \(3, 4, 2\), or that without"
+    ):
+        functional.gaussian_nll_loss(input.numpy(), target.numpy(), var[None].numpy())
+
+
 @pytest.mark.parametrize("flag", ["size_average", "reduce"])
 @pytest.mark.parametrize("name", [name for name in lossrs.losses if name in TORCH_LOSSES])
 def test_deprecated_flags(name: str, flag: str) -> None:

@@ -6,7 +6,20 @@ import pytest
 import torch
 from torch.testing._internal.opinfo.core import OpInfo, SampleInput
 
-from .torch_calls import DTYPES, OPS, TORCH_LOSSES, agreed, arguments, assert_parity, flat, our_function, seed
+from .torch_calls import (
+    DTYPES,
+    NATIVE,
+    OPS,
+    TORCH_LOSSES,
+    agreed,
+    arguments,
+    assert_close,
+    assert_parity,
+    flat,
+    our_function,
+    seed,
+    to_numpy,
+)
 
 #: What torch says of `kl_div` whenever its mean is asked for.
 pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss")
@@ -46,6 +59,22 @@ def test_layout(op: OpInfo, sample: SampleInput) -> None:
     results = loss.value_and_grad(*strided_arrays, **strided_options)
     for ours, expected in zip(flat(results), flat(loss.value_and_grad(*arrays, **options)), strict=True):
         assert np.array_equal(ours, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(("op", "sample"), [case for case in CASES if "with_distance" in case.id])
+def test_distance_of_the_callers(op: OpInfo, sample: SampleInput) -> None:
+    """The distance of a sample, called by us as it is, gives torch's value."""
+    dtype, distance = sample.input.dtype, sample.kwargs["distance_function"]
+
+    def call(*vectors: np.ndarray) -> np.ndarray:
+        return to_numpy(distance(*map(torch.from_numpy, vectors)))
+
+    arrays, options = arguments((sample.input, *sample.args), sample.kwargs)
+    expected = op.op(sample.input, *sample.args, **sample.kwargs)
+    if dtype in NATIVE:
+        assert_close(
+            our_function(op)(*arrays, **options | {"distance_function": call}), expected, NATIVE[dtype], "value"
+        )
 
 
 def test_every_shared_function_has_samples() -> None:

@@ -61,6 +61,8 @@ VALUE = {
 ARRAY = VALUE | {torch.float16: Tolerance(2**-10, 4e-6), torch.bfloat16: Tolerance(2**-7, 4e-6)}
 # Where torch computes in the dtype itself: what `torch.testing.assert_close` allows.
 NATIVE = {torch.float64: Tolerance(1e-7, 1e-7), torch.float32: Tolerance(1.3e-6, 1e-5)}
+# How much further torch's own rounding goes where it is no finer than ours: it adds up hundreds of logarithms.
+TORCH_ROUNDS = {"ctc_loss": 1000}
 LARGEST_HESSIAN = 2000
 
 
@@ -72,7 +74,13 @@ def seed(*of: object) -> None:
 
 
 def to_numpy(value: Any) -> Any:
-    """Return a tensor as the array on the same memory, with its strides; anything else as it is."""
+    """Return a tensor as the array on the same memory, with its strides; anything else as it is.
+
+    torch's pairwise distance is the one that we know by name.
+    """
+    if isinstance(value, torch.nn.PairwiseDistance):
+        assert (value.norm, value.eps, value.keepdim) == (2, 1e-6, False)
+        return "euclidean"
     if not isinstance(value, torch.Tensor):
         return value
     value = value.detach()
@@ -97,13 +105,24 @@ def our_function(op: OpInfo) -> Any:
     return getattr(lossrs.functional, op.name.removeprefix("nn.functional."))
 
 
+def class_of(loss: Any) -> type[lossrs.Loss]:
+    """Return the class of one of our functions, or of an instance."""
+    return type(loss) if isinstance(loss, lossrs.Loss) else lossrs.losses[loss.__name__]
+
+
+def coarsened(tolerance: Tolerance, loss: Any) -> Tolerance:
+    """Return a tolerance that allows for torch's rounding in a loss, too."""
+    factor = TORCH_ROUNDS.get(class_of(loss).function_name, 1)
+    return Tolerance(factor * tolerance.rtol, factor * tolerance.atol)
+
+
 #: Losses whose targets are 1 or -1 to us, and any number to torch.
 SIGNED = ("hinge_embedding_loss", "margin_ranking_loss", "soft_margin_loss")
 
 
 def kernel_of(loss: Any) -> Any:
     """Return what knows the operands of a function of ours, or of an object."""
-    return (loss if isinstance(loss, lossrs.Loss) else lossrs.losses[loss.__name__]())._kernel
+    return (loss if isinstance(loss, lossrs.Loss) else class_of(loss)())._kernel
 
 
 def agreed(loss: Any, args: Sequence[Any]) -> list[Any]:
@@ -113,7 +132,7 @@ def agreed(loss: Any, args: Sequence[Any]) -> list[Any]:
     NaN: torch's hinges have a slope of 0 there, ours have NaN, and so has the loss of both; we compare with 0 instead.
     Shapes: torch broadcasts the operands of some losses, a variance along any axis; we compare with them spread out.
     """
-    name = loss.function_name if isinstance(loss, lossrs.Loss) else loss.__name__
+    name = class_of(loss).function_name
     operands = dict(zip(kernel_of(loss).operands, args, strict=False))
     others = args[len(operands) :]
     if name not in (*SIGNED, "gaussian_nll_loss"):
@@ -229,14 +248,16 @@ def assert_parity(
     wide_kwargs = {name: widened(option) for name, option in kwargs.items()}
     expected, expected_gradients = torch_value_and_gradients(exact, wide, wide_kwargs, places)
     assert_value(value, expected, dtypes[0], "value")
-    for name, dtype, gradient, of_torch in zip(kernel.inputs, dtypes, gradients, expected_gradients, strict=True):
-        assert_array(gradient, of_torch, dtype, f"gradient in {name}")
+    tolerances = [coarsened(ARRAY[dtype], loss) if dtype == torch.float64 else ARRAY[dtype] for dtype in dtypes]
+    each = list(zip(kernel.inputs, dtypes, tolerances, strict=True))
+    for (name, dtype, tolerance), gradient, of_torch in zip(each, gradients, expected_gradients, strict=True):
+        assert_array(gradient, of_torch, dtype, f"gradient in {name}", tolerance)
 
     grad_output = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1)).to(dtypes[0])
     products = flat([loss.backward(to_numpy(grad_output), *arrays, **options, **wrt)])
     _, expected_products = torch_value_and_gradients(exact, wide, wide_kwargs, places, grad_output.double())
-    for name, dtype, product, of_torch in zip(kernel.inputs, dtypes, products, expected_products, strict=True):
-        assert_array(product, of_torch, dtype, f"vector-Jacobian product in {name}")
+    for (name, dtype, tolerance), product, of_torch in zip(each, products, expected_products, strict=True):
+        assert_array(product, of_torch, dtype, f"vector-Jacobian product in {name}", tolerance)
 
     if kernel.has_hessian and args[0].numel() <= LARGEST_HESSIAN:
         again = flat(loss.grad_and_hess(*arrays, **options, **wrt))
@@ -253,6 +274,7 @@ def assert_parity(
 
     if dtypes[0] in NATIVE:
         native, native_gradients = torch_value_and_gradients(reference, args, kwargs, places)
-        assert_close(value, native, NATIVE[dtypes[0]], "value, against torch in this dtype")
+        tolerance = coarsened(NATIVE[dtypes[0]], loss)
+        assert_close(value, native, tolerance, "value, against torch in this dtype")
         for gradient, of_torch in zip(gradients, native_gradients, strict=True):
-            assert_close(gradient, of_torch, NATIVE[dtypes[0]], "gradient, against torch in this dtype")
+            assert_close(gradient, of_torch, tolerance, "gradient, against torch in this dtype")
