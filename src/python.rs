@@ -52,7 +52,7 @@ impl Loss {
     /// The names of the operands that may be given besides, among the options that are arrays.
     #[getter]
     fn optional<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.loss.optional())
+        PyTuple::new(py, self.description.optional)
     }
 
     /// The names of the operands that have gradients.
@@ -129,6 +129,9 @@ impl Loss {
 fn parameter(value: &Bound<'_, PyAny>) -> Parameter {
     if value.is_none() {
         Parameter::Nothing
+    } else if let Ok(flag) = value.extract::<bool>() {
+        // NumPy's too, which is no integer.
+        Parameter::Integer(flag.into())
     } else if let Ok(integer) = value.extract() {
         Parameter::Integer(integer)
     } else if let Ok(number) = value.extract() {

@@ -33,7 +33,7 @@ DRIVERS = {
 }
 
 #: Those that are compiled for one type, whatever the buffers hold.
-UNTYPED = {"Sequencewise": ("sequences::Advance", "sequences::Retreat")}
+UNTYPED = {"Sequencewise": ("sequences::Advance", "sequences::Retreat"), "Region": ()}
 
 #: What a kernel may call, and why.
 MAY_CALL = {
@@ -122,9 +122,9 @@ def kernels(disassembly: str) -> Iterator[Kernel]:
 
 def expected_kernels() -> Iterator[str]:
     """Yield a pattern for each kernel that the formulas in the sources must have been compiled to."""
+    shapes = "|".join([*DRIVERS, *UNTYPED])
     for source in sorted(SOURCES.glob("*.rs")):
-        formulas = re.findall(r"\b(Pointwise|Rowwise|Embeddings)(?:<.*?>)? for (\w+)", source.read_text())
-        formulas = re.findall(r"\b(Pointwise|Rowwise|Sequencewise)(?:<.*?>)? for (\w+)", source.read_text())
+        formulas = re.findall(rf"\b({shapes})(?:<.*?>)? for (\w+)", source.read_text())
         assert formulas, f"no formula found in {source}"
         for shape, formula in formulas:
             for kernel in UNTYPED.get(shape, ()):

@@ -339,16 +339,61 @@ _GIVES = {
 }
 
 
+_WRT = """\
+wrt : str or tuple of str, optional
+    What derivatives are with respect to, by default {asked}: of a name, among
+    {inputs}, an array is returned, of a tuple of names a tuple, in its order.
+"""
+
+_OUT_OF_SEVERAL = """\
+out : ndarray or tuple of ndarray, optional
+    Where the gradients go, in the form that is returned; they may be operands.
+"""
+
+_GRADIENT_OF_SEVERAL = """\
+gradient : ndarray or tuple of ndarray
+    As `wrt` asks, of the inputs' shapes and dtypes.
+"""
+
+# The same of losses of several inputs.
+_GIVES_OF_SEVERAL = {
+    "value": _GIVES["value"],
+    "value_and_grad": (
+        "The value and the gradients with respect to the inputs, in one pass.\n\n",
+        _OUT_OF_SEVERAL,
+        f"value : float or ndarray\n    The loss, or the losses with ``reduction='none'``.\n{_GRADIENT_OF_SEVERAL}",
+    ),
+    "grad_and_hess": (
+        "The gradients and the diagonals of the Hessians with respect to the inputs.\n\n",
+        "out : tuple, optional\n    Where gradients and Hessians go: a pair, of arrays or of tuples of them.\n",
+        "gradient, hessian : ndarray or tuple of ndarray\n    As `wrt` asks, of the inputs' shapes and dtypes.\n",
+    ),
+    "backward": (
+        "The vector-Jacobian product: the gradients times `grad_output`, the gradient with respect to the loss.\n\n",
+        _OUT_OF_SEVERAL,
+        _GRADIENT_OF_SEVERAL,
+    ),
+}
+
+
 def documentation(cls: type[Loss], verb: str) -> str:
     """Return a verb's docstring: that of its class, with what calls take, return and raise."""
     text = inspect.cleandoc(cls.__doc__ or "")
     before, _, rest = text.partition("Parameters\n----------\n")
     options, section, after = rest.partition("\n\n")
     summary, _, body = before.partition("\n\n")
-    leads, out, returns = _GIVES[verb]
+    kernel = cls()._kernel
+    several = len(kernel.inputs) > 1
+    leads, out, returns = (_GIVES_OF_SEVERAL if several else _GIVES)[verb]
     grad_output = "grad_output : array_like\n    The gradient with respect to the loss.\n" if verb == "backward" else ""
+    wrt = ""
+    if several and verb != "value":
+        names = [f"``'{name}'``" for name in kernel.inputs]
+        asked = "all of them" if kernel.asked == len(names) else " and ".join(names[: kernel.asked])
+        wrt = _WRT.format(inputs=", ".join(names), asked=asked)
     return (
-        f"{summary}\n\n{leads}{body}Parameters\n----------\n{grad_output}{cls.arguments}{options}\n{_SAMPLE_WEIGHT}{out}\n"
+        f"{summary}\n\n{leads}{body}Parameters\n----------\n{grad_output}{cls.arguments}{options}\n{_SAMPLE_WEIGHT}"
+        f"{wrt}{out}\n"
         f"Returns\n-------\n{returns}\n"
         "Raises\n------\nValueError\n    If shapes, labels or options do not fit; the message says what and where.\n"
         f"TypeError\n    If an argument is not an array of numbers, or is masked.{section}{after}"

@@ -8,6 +8,7 @@
 //! Classes that know nothing of each other are visited one by one. Those of a softmax are visited in tiles, each class of
 //! some positions side by side, so that vectors run over positions.
 
+use std::collections::TryReserveError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
@@ -205,9 +206,13 @@ struct Table {
 }
 
 impl Table {
-    fn new(chunks: usize, classes: usize) -> Self {
+    fn new(chunks: usize, classes: usize) -> Result<Self, TryReserveError> {
         let width = SUMS * classes;
-        Self { numbers: std::iter::repeat_with(|| AtomicU64::new(0)).take(chunks * width).collect(), width }
+        let len = chunks.saturating_mul(width);
+        let mut numbers = Vec::new();
+        numbers.try_reserve_exact(len)?;
+        numbers.resize_with(len, AtomicU64::default);
+        Ok(Self { numbers, width })
     }
 
     fn row(&self, chunk: usize) -> &[AtomicU64] {
@@ -227,17 +232,34 @@ impl Table {
     }
 }
 
+/// So many values, if there is memory for them.
+fn room<T: Clone>(value: T, len: usize) -> Result<Vec<T>, TryReserveError> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(len)?;
+    room.resize(len, value);
+    Ok(room)
+}
+
+/// Merges what two threads found, or the failure of one.
+fn merge<S>(mine: &mut Result<S, Failure>, other: &Result<S, Failure>, merge: impl Fn(&mut S, &S)) {
+    match (mine, other) {
+        (Ok(mine), Ok(other)) => merge(mine, other),
+        (mine @ Ok(_), Err(failure)) => *mine = Err(*failure),
+        (Err(_), _) => {}
+    }
+}
+
 impl Call<'_> {
     /// Runs the call; the exact sums of the weighted losses and of the weights.
     ///
     /// # Errors
-    /// If a target is not what it must be, or `stop` said so.
+    /// If a target is not what it must be, there is not enough memory for the sums, or `stop` said so.
     ///
     /// # Safety
     /// The buffers must be readable, the results' writable, by nobody else and without overlap, except that the gradient may
     /// be the input or the target.
     pub unsafe fn run<T: Number>(&self, loss: &dyn Region, stop: &dyn Fn() -> bool) -> Result<Total, Failure> {
-        let visit = Visit::<T>::new(self, loss.is_squared());
+        let visit = Visit::<T>::new(self, loss.is_squared())?;
         // SAFETY: the caller's.
         unsafe {
             visit.sum_up(stop)?;
@@ -319,62 +341,68 @@ impl<T: Real> Slopes<T> {
 }
 
 impl<'a, T: Number> Visit<'a, T> {
-    fn new(call: &'a Call<'a>, squared: bool) -> Self {
+    fn new(call: &'a Call<'a>, squared: bool) -> Result<Self, Failure> {
         let isa = Isa::active();
         let classes = call.classes;
         let positions = call.layout.len().checked_div(call.regions).unwrap_or(0);
         let division = Division::new(positions, classes, call.activation == Activation::Softmax);
-        let each = |matrix: &Matrix| (0..classes).map(|class| matrix.class(class)).collect();
+        let each = |matrix: &Matrix| -> Result<Vec<Operand>, Failure> {
+            let mut operands = Vec::new();
+            operands.try_reserve_exact(classes)?;
+            operands.extend((0..classes).map(|class| matrix.class(class)));
+            Ok(operands)
+        };
         let targets = match call.target {
             Target::Labels(labels) => vec![labels.clone()],
-            Target::Probabilities(matrix) => each(matrix),
+            Target::Probabilities(matrix) | Target::LabelSets(matrix) => each(matrix)?,
         };
-        let mut weights = vec![1.0; classes];
+        let mut weights = room(1.0, classes)?;
         if let Some(run) = call.class_weight {
             // SAFETY: the caller of `run` says that a weight for each class can be read.
             unsafe { run.load(isa, &mut weights) };
         }
-        Self {
+        Ok(Self {
             call,
             isa,
             squared,
             division,
-            inputs: each(call.input),
+            inputs: each(call.input)?,
             targets,
-            slopes: call.slope.map(each).unwrap_or_default(),
+            slopes: call.slope.map_or(Ok(Vec::new()), each)?,
             weights,
             ignored: call.ignore_index.map_or(T::NAN, |index| T::of(index as f64)),
-            table: Table::new(call.regions * division.chunks, classes),
-        }
+            table: Table::new(call.regions * division.chunks, classes)?,
+        })
     }
 
     fn has_labels(&self) -> bool {
         matches!(self.call.target, Target::Labels(_))
     }
 
-    fn state(&self) -> State<T> {
+    fn state(&self) -> Result<State<T>, TryReserveError> {
         let classes = self.call.classes;
         let tiled = self.call.activation == Activation::Softmax;
         let block = self.division.block.min(self.division.positions.next_multiple_of(GRAIN));
-        let room = |wanted: bool| vec![T::ZERO; if wanted { classes * block } else { 0 }];
-        State {
+        let tile = |wanted: bool| room(T::ZERO, if wanted { classes.saturating_mul(block) } else { 0 });
+        let nothing = Slopes { inside: T::ZERO, positive: T::ZERO, negative: T::ZERO };
+        Ok(State {
             scores: Block::new(),
             targets: Block::new(),
             p: Block::new(),
             q: Block::new(),
             results: Block::new(),
-            sums: vec![[0.0; SUMS]; classes],
-            slopes: vec![Slopes { inside: T::ZERO, positive: T::ZERO, negative: T::ZERO }; classes],
+            sums: room([0.0; SUMS], classes)?,
+            slopes: room(nothing, classes)?,
             tile: Tile {
-                powers: room(tiled),
-                targets: room(tiled && !self.has_labels()),
-                slopes: room(tiled && self.call.want.slope()),
+                powers: tile(tiled)?,
+                targets: tile(tiled && !self.has_labels())?,
+                slopes: tile(tiled && self.call.want.slope())?,
                 largest: Block::new(),
                 share: Block::new(),
                 others: Block::new(),
                 reference: Block::new(),
             },
-        }
+        })
     }
 
     /// The weight of a region.
@@ -402,7 +430,7 @@ impl<'a, T: Number> Visit<'a, T> {
         let tasks = chunks.div_ceil(division.chunks_per_task);
         let visit = |claims: &mut Tasks<'_>| {
             let mut faults = Faults::default();
-            let mut state = self.state();
+            let mut state = self.state()?;
             for task in claims {
                 let task = if reversed { tasks - 1 - task } else { task };
                 for chunk in task * division.chunks_per_task..chunks.min((task + 1) * division.chunks_per_task) {
@@ -411,10 +439,10 @@ impl<'a, T: Number> Visit<'a, T> {
                 }
             }
             storage::fence();
-            faults
+            Ok(faults)
         };
         let spread = self.call.layout.len() * self.call.classes >= SPREAD_FROM;
-        Ok(threads::share(tasks, spread, stop, visit, Faults::merge)?)
+        threads::share(tasks, spread, stop, visit, |mine, other| merge(mine, other, Faults::merge))?
     }
 
     /// The first sweep: adds up each chunk.
@@ -450,7 +478,7 @@ impl<'a, T: Number> Visit<'a, T> {
         let regions = self.call.regions;
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Total::NOTHING;
-            let mut sums = vec![[0.0; SUMS]; self.call.classes];
+            let mut sums = room([0.0; SUMS], self.call.classes)?;
             let (mut values, mut counts) = (Block::<T>::new(), Block::<T>::new());
             for task in tasks {
                 let start = task * BLOCK;
@@ -475,10 +503,10 @@ impl<'a, T: Number> Visit<'a, T> {
                     }
                 }
             }
-            found
+            Ok(found)
         };
         let spread = regions * self.table.width * self.division.chunks >= SPREAD_FROM;
-        Ok(threads::share(regions.div_ceil(BLOCK), spread, stop, work, Total::merge)?)
+        threads::share(regions.div_ceil(BLOCK), spread, stop, work, |mine, other| merge(mine, other, Total::merge))?
     }
 
     /// The mean of a region's losses over its classes, if any of them counts.

@@ -1,6 +1,6 @@
 //! Losses of regions: of sums over the positions of images.
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::drive::regions::{self, Activation, Mode, Settings};
@@ -215,6 +215,7 @@ impl<'a, 'py> Regions<'a, 'py> {
                 unsafe { layout.at(&operands[0], index).load(crate::isa::Isa::active(), &mut value) };
                 error::domain(self.py, array.name(), index, array.shape(), value[0], Domain::Interval(0.0, 1.0))
             }
+            Failure::Memory => PyMemoryError::new_err("there is not enough memory for the sums of the images"),
             other => unreachable!("{other:?} of a loss of regions"),
         }
     }
