@@ -1,5 +1,6 @@
 //! What Python sees: the only modules that name `pyo3` and `numpy`.
 
+mod accumulate;
 mod array;
 mod call;
 mod elementary;
@@ -166,6 +167,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<Loss>()?;
     module.add_class::<exact_sum::ExactSum>()?;
+    module.add_class::<accumulate::Accumulation>()?;
     module.add("LabelError", module.py().get_type::<error::LabelError>())?;
     module.add("DomainError", module.py().get_type::<error::DomainError>())?;
     module.add_function(wrap_pyfunction!(elementary::elementary, module)?)?;

@@ -1,7 +1,7 @@
 """Loss functions and their derivatives on NumPy buffers, at the speed of memory.
 
-`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the number of threads and the
-exact sum. `losses` maps each functional name to its class.
+`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the number of threads, the exact
+sum and the accumulator of losses. `losses` maps each functional name to its class.
 """
 
 from lossrs import functional
@@ -14,6 +14,7 @@ from lossrs._lossrs import (
     instruction_set,
     set_num_threads,
 )
+from lossrs.accumulator import Accumulator
 from lossrs.definitions import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -28,6 +29,7 @@ from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
 __all__ = [
+    "Accumulator",
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
