@@ -101,7 +101,8 @@ pub struct State {
 impl State {
     /// The state of no rows. Keeps histograms, and so many of the worst rows of each group.
     pub fn new(histograms: bool, most_worst: usize) -> Self {
-        let mut state = Self { histograms: histograms.then(Vec::new), most_worst, ..Self::default() };
+        let histograms = histograms.then(Vec::new);
+        let mut state = Self { keys: Keys::new(), histograms, most_worst, ..Self::default() };
         state.make_groups();
         state
     }
@@ -145,8 +146,7 @@ impl State {
     fn add<T: Real>(&mut self, rows: &Rows<'_, T>, index: usize, number: usize) {
         let group = &mut self.groups[number];
         if rows.is_ignored(index) {
-            group.rows += 1;
-            group.ignored += 1;
+            group.ignore(1);
             return;
         }
         group.add(rows.values[index].to_f64(), rows.weights.map_or(1.0, |weights| weights[index].to_f64()));
@@ -225,9 +225,13 @@ impl State {
             overall.groups[0].merge(group);
         }
         if let (Some(histograms), Some(own)) = (&mut overall.histograms, &self.histograms) {
-            own.iter().for_each(|own| histograms[0].merge(own));
+            for own in own {
+                histograms[0].merge(own);
+            }
         }
-        self.worst.iter().for_each(|own| overall.worst[0].merge(own, self.most_worst));
+        for own in &self.worst {
+            overall.worst[0].merge(own, self.most_worst);
+        }
         overall
     }
 
@@ -307,8 +311,7 @@ impl Report<'_> {
 
     /// Rows, ignored ones, and those of infinite or NaN loss.
     pub fn counts(&self) -> [u64; 3] {
-        let group = self.group();
-        [group.rows, group.ignored, group.nonfinite]
+        self.group().counts()
     }
 
     /// The sums, rounded.
@@ -352,8 +355,9 @@ impl Totals {
         let sums = weighted.then(|| [&self.weight, &self.cross, &self.weight_square].map(terms));
         let sums = sums.as_ref().map(|sums| sums.each_ref().map(Vec::as_slice));
         group.add_sums(self.rows, &terms(&self.value), &terms(&self.square), sums);
-        group.rows += self.ignored;
-        group.ignored += self.ignored;
+        if self.ignored > 0 {
+            group.ignore(self.ignored);
+        }
     }
 }
 

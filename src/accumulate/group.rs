@@ -76,12 +76,8 @@ impl Specials {
 #[derive(Clone, Debug)]
 pub struct Group {
     /// Rows, the ignored ones among them.
-    pub rows: u64,
-    /// Rows that count for nothing: their label is the one to ignore, or their weight is 0.
-    pub ignored: u64,
-    /// Rows whose loss is infinite or NaN.
-    pub nonfinite: u64,
-    /// The extremes over the losses that are not NaN; NaN if there are none.
+    rows: u64,
+    /// The extremes over the losses that are not NaN; the wrong way round, in the last of rows, if there are none.
     minimum: f64,
     maximum: f64,
     minimum_row: i64,
@@ -90,29 +86,34 @@ pub struct Group {
     value: CompactSum<3>,
     /// Σ (wℓ)²
     square: CompactSum<4>,
-    /// `None` while all weights are 1.
-    weighted: Option<Box<Weighted>>,
-    names: Option<Box<[Name; 2]>>,
+    /// `None` while every row counts, all are finite, weigh 1 and have no name.
+    rest: Option<Box<Rest>>,
+}
+
+/// What many groups do without.
+#[derive(Clone, Debug, Default)]
+struct Rest {
+    ignored: u64,
+    nonfinite: u64,
     value_specials: Specials,
     weight_specials: Specials,
+    /// `None` while all weights are 1.
+    weighted: Option<Weighted>,
+    /// The names of the smallest and the largest loss.
+    names: [Name; 2],
 }
 
 impl Default for Group {
     fn default() -> Self {
         Self {
             rows: 0,
-            ignored: 0,
-            nonfinite: 0,
-            minimum: f64::NAN,
-            maximum: f64::NAN,
-            minimum_row: 0,
-            maximum_row: 0,
+            minimum: f64::INFINITY,
+            maximum: f64::NEG_INFINITY,
+            minimum_row: i64::MAX,
+            maximum_row: i64::MAX,
             value: CompactSum::default(),
             square: CompactSum::default(),
-            weighted: None,
-            names: None,
-            value_specials: Specials::default(),
-            weight_specials: Specials::default(),
+            rest: None,
         }
     }
 }
@@ -131,108 +132,147 @@ pub struct Summary {
 }
 
 impl Group {
+    fn rest(&self) -> &Rest {
+        const NOTHING: &Rest = &Rest {
+            ignored: 0,
+            nonfinite: 0,
+            value_specials: Specials(0),
+            weight_specials: Specials(0),
+            weighted: None,
+            names: [None, None],
+        };
+        self.rest.as_deref().unwrap_or(NOTHING)
+    }
+
+    /// All rows, the ignored ones, and those of infinite or NaN loss.
+    pub fn counts(&self) -> [u64; 3] {
+        [self.rows, self.rest().ignored, self.rest().nonfinite]
+    }
+
     /// Rows that are not ignored.
     fn counted(&self) -> u64 {
-        self.rows - self.ignored
+        self.rows - self.rest().ignored
+    }
+
+    /// Adds rows that count for nothing: their label is the one to ignore, or their weight is 0.
+    #[cold]
+    pub fn ignore(&mut self, rows: u64) {
+        self.rows += rows;
+        self.rest.get_or_insert_default().ignored += rows;
     }
 
     /// Adds a row that is not ignored, but for its extremes. `value` is weight · loss.
     #[inline(always)]
     pub fn add(&mut self, value: f64, weight: f64) {
         let term = Term::of(value);
-        if weight != 1.0 || self.weighted.is_some() {
-            self.add_weighted(term, weight);
+        if weight != 1.0 || self.rest.is_some() || term.is_none() {
+            self.add_to_rest(term, value, weight);
         }
         self.rows += 1;
         if let Some(term) = term {
             self.value.add(term);
             self.square.add(term.times(term));
-        } else {
-            self.nonfinite += 1;
-            self.value_specials.meet(value);
         }
     }
 
     #[inline(never)]
-    fn add_weighted(&mut self, value: Option<Term>, weight: f64) {
-        let weighted = self.weighted();
-        let Some(term) = Term::of(weight) else {
-            self.weight_specials.meet(weight);
+    fn add_to_rest(&mut self, term: Option<Term>, value: f64, weight: f64) {
+        if term.is_none() {
+            let rest = self.rest.get_or_insert_default();
+            rest.nonfinite += 1;
+            rest.value_specials.meet(value);
+        }
+        if weight == 1.0 && self.rest().weighted.is_none() {
             return;
-        };
-        weighted.weight.add(term);
-        weighted.square.add(term.times(term));
-        if let Some(value) = value {
-            weighted.cross.add(term.times(value));
+        }
+        let sums = self.weighted();
+        if let Some(weight) = Term::of(weight) {
+            sums.weight.add(weight);
+            sums.square.add(weight.times(weight));
+            if let Some(value) = term {
+                sums.cross.add(weight.times(value));
+            }
+        } else {
+            self.rest.get_or_insert_default().weight_specials.meet(weight);
         }
     }
 
     /// The sums of weights, from when they were all 1.
     fn weighted(&mut self) -> &mut Weighted {
         let counted = self.counted();
-        let Self { weighted, value, .. } = self;
-        weighted.get_or_insert_with(|| {
-            let mut weighted = Box::<Weighted>::default();
-            weighted.weight.add(Term::integer(counted));
-            weighted.square.add(Term::integer(counted));
-            weighted.cross.merge(value);
-            weighted
+        let Self { rest, value, .. } = self;
+        rest.get_or_insert_default().weighted.get_or_insert_with(|| {
+            let mut sums = Weighted::default();
+            sums.weight.add(Term::integer(counted));
+            sums.square.add(Term::integer(counted));
+            sums.cross.merge(value);
+            sums
         })
     }
 
     /// Adds the sums of many rows of finite losses and weights: of values, their squares and, if some weight is not 1, of
     /// weights, weights times values, and squares of weights.
     pub fn add_sums(&mut self, rows: u64, value: &[Term], square: &[Term], weighted: Option<[&[Term]; 3]>) {
-        if weighted.is_some() || self.weighted.is_some() {
+        if weighted.is_some() || self.rest().weighted.is_some() {
             let all_one = [Term::integer(rows)];
             let [weight, cross, weight_square] = weighted.unwrap_or([&all_one, value, &all_one]);
             let sums = self.weighted();
-            weight.iter().for_each(|&term| sums.weight.add(term));
-            cross.iter().for_each(|&term| sums.cross.add(term));
-            weight_square.iter().for_each(|&term| sums.square.add(term));
+            sums.weight.add_all(weight);
+            sums.cross.add_all(cross);
+            sums.square.add_all(weight_square);
         }
         self.rows += rows;
-        value.iter().for_each(|&term| self.value.add(term));
-        square.iter().for_each(|&term| self.square.add(term));
+        self.value.add_all(value);
+        self.square.add_all(square);
     }
 
     /// Takes a loss that is not NaN for the extremes.
     #[inline(always)]
     pub fn extend(&mut self, loss: f64, row: i64, name: impl Fn() -> Name) {
-        // A comparison with NaN is false, so that the first loss is both.
-        if !(loss > self.minimum || loss < self.minimum) || loss < self.minimum {
+        if loss <= self.minimum {
             self.extend_to::<0>(loss, row, &name);
         }
-        if !(loss > self.maximum || loss < self.maximum) || loss > self.maximum {
+        if loss >= self.maximum {
             self.extend_to::<1>(loss, row, &name);
         }
     }
 
     #[inline(always)]
     fn extend_to<const MAXIMUM: usize>(&mut self, loss: f64, row: i64, name: &impl Fn() -> Name) {
-        let (extreme, at) = if MAXIMUM == 1 {
-            (&mut self.maximum, &mut self.maximum_row)
-        } else {
-            (&mut self.minimum, &mut self.minimum_row)
-        };
-        if loss == *extreme && row > *at {
+        let (extreme, at) =
+            if MAXIMUM == 1 { (self.maximum, self.maximum_row) } else { (self.minimum, self.minimum_row) };
+        if loss == extreme && row > at {
             return;
         }
         let name = name();
-        let known = self.names.as_ref().map_or(&None, |names| &names[MAXIMUM]);
-        if loss == *extreme && row == *at && name >= *known {
+        let known = &self.rest().names[MAXIMUM];
+        if loss == extreme && row == at && name >= *known {
             return;
         }
-        (*extreme, *at) = (loss, row);
-        if name.is_some() || self.names.is_some() {
-            self.names.get_or_insert_default()[MAXIMUM] = name;
+        if name.is_some() || known.is_some() {
+            self.rest.get_or_insert_default().names[MAXIMUM] = name;
+        }
+        if MAXIMUM == 1 {
+            (self.maximum, self.maximum_row) = (loss, row);
+        } else {
+            (self.minimum, self.minimum_row) = (loss, row);
         }
     }
 
-    /// The smallest and the largest loss.
+    /// The smallest and the largest loss; NaN if there are none.
     pub fn extremes(&self) -> [Mark; 2] {
-        let name = |which: usize| self.names.as_ref().and_then(|names| names[which].clone());
-        [(self.minimum, self.minimum_row, name(0)), (self.maximum, self.maximum_row, name(1))]
+        let mut marks = self.marks();
+        if self.minimum > self.maximum {
+            for mark in &mut marks {
+                mark.loss = f64::NAN;
+            }
+        }
+        marks
+    }
+
+    fn marks(&self) -> [Mark; 2] {
+        let [minimum, maximum] = self.rest().names.clone();
+        [(self.minimum, self.minimum_row, minimum), (self.maximum, self.maximum_row, maximum)]
             .map(|(loss, row, name)| Mark { loss, row, name })
     }
 
@@ -243,23 +283,25 @@ impl Group {
 
     /// Adds what another group holds.
     pub fn merge(&mut self, other: &Self) {
-        if self.weighted.is_some() || other.weighted.is_some() {
+        if self.rest().weighted.is_some() || other.rest().weighted.is_some() {
             let mut other = other.clone();
-            let theirs = other.weighted();
-            let weighted = self.weighted();
-            weighted.weight.merge(&theirs.weight);
-            weighted.cross.merge(&theirs.cross);
-            weighted.square.merge(&theirs.square);
+            let (mine, theirs) = (self.weighted(), other.weighted());
+            mine.weight.merge(&theirs.weight);
+            mine.cross.merge(&theirs.cross);
+            mine.square.merge(&theirs.square);
+        }
+        if let Some(theirs) = &other.rest {
+            let mine = self.rest.get_or_insert_default();
+            mine.ignored += theirs.ignored;
+            mine.nonfinite += theirs.nonfinite;
+            mine.value_specials.0 |= theirs.value_specials.0;
+            mine.weight_specials.0 |= theirs.weight_specials.0;
         }
         self.rows += other.rows;
-        self.ignored += other.ignored;
-        self.nonfinite += other.nonfinite;
         self.value.merge(&other.value);
         self.square.merge(&other.square);
-        self.value_specials.0 |= other.value_specials.0;
-        self.weight_specials.0 |= other.weight_specials.0;
-        for mark in other.extremes() {
-            if !mark.loss.is_nan() {
+        if other.minimum <= other.maximum {
+            for mark in other.marks() {
                 self.extend(mark.loss, mark.row, || mark.name.clone());
             }
         }
@@ -267,14 +309,11 @@ impl Group {
 
     /// The sums, rounded.
     pub fn summary(&self) -> Summary {
-        let counted = self.counted();
-        let sum = self.value_specials.sum().unwrap_or_else(|| self.value.value());
-        let weight = match &self.weighted {
-            None => counted as f64,
-            Some(sums) => sums.weight.value(),
-        };
-        let weight = self.weight_specials.sum().unwrap_or(weight);
-        let finite = self.value_specials.0 == 0 && self.weight_specials.0 == 0;
+        let (counted, rest) = (self.counted(), self.rest());
+        let sum = rest.value_specials.sum().unwrap_or_else(|| self.value.value());
+        let weight = rest.weighted.as_ref().map_or(counted as f64, |sums| sums.weight.value());
+        let weight = rest.weight_specials.sum().unwrap_or(weight);
+        let finite = rest.value_specials.0 == 0 && rest.weight_specials.0 == 0;
         let standard_error = if finite && counted > 1 { self.standard_error(counted) } else { f64::NAN };
         Summary { weight, sum, mean: sum / weight, standard_error }
     }
@@ -285,7 +324,7 @@ impl Group {
     fn standard_error(&self, counted: u64) -> f64 {
         let n = counted as f64;
         let ((value, value_exponent), (square, square_exponent)) = (self.value.integer(), self.square.integer());
-        let Some(sums) = &self.weighted else {
+        let Some(sums) = &self.rest().weighted else {
             let least = square_exponent.min(2 * value_exponent);
             let spread = ((square * counted) << (square_exponent - least) as u32)
                 - ((&value * &value) << (2 * value_exponent - least) as u32);
@@ -312,32 +351,30 @@ impl Group {
         root(spread * (n / (n - 1.0)) / (weight * weight), exponent - 4 * weight_exponent)
     }
 
-    /// Whether all weights were 1, as far as sums can tell; which way a group came to be so does not matter.
-    fn is_unweighted(&self) -> bool {
-        let count = {
-            let mut count = CompactSum::<3>::default();
-            count.add(Term::integer(self.counted()));
-            count.canonical()
-        };
-        self.weighted.as_ref().is_none_or(|sums| {
-            sums.weight.canonical() == count
-                && sums.square.canonical() == count
-                && sums.cross.canonical() == self.value.canonical()
+    /// The sums of weights, unless they are those of weights that are all 1. As Σ w = Σ w² = n only of those, it does not
+    /// matter in which way a group came to have them.
+    fn weights_to_write(&self) -> Option<&Weighted> {
+        let mut count = CompactSum::<3>::default();
+        count.add(Term::integer(self.counted()));
+        self.rest().weighted.as_ref().filter(|sums| {
+            sums.weight.canonical() != count.canonical()
+                || sums.square.canonical() != count.canonical()
+                || sums.cross.canonical() != self.value.canonical()
         })
     }
 
     /// Writes a state that is a function of the rows alone.
     pub fn write(&self, to: &mut Writer) {
-        to.integer(self.rows);
-        to.integer(self.ignored);
-        to.integer(self.nonfinite);
-        for mark in self.extremes() {
+        for count in self.counts() {
+            to.integer(count);
+        }
+        for mark in self.marks() {
             mark.write(to);
         }
-        to.byte(self.value_specials.0 | self.weight_specials.0 << 3);
+        let (rest, weighted) = (self.rest(), self.weights_to_write());
+        to.byte(rest.value_specials.0 | rest.weight_specials.0 << 3);
         write_sum(&self.value, to);
         write_sum(&self.square, to);
-        let weighted = self.weighted.as_ref().filter(|_| !self.is_unweighted());
         to.byte(weighted.is_some().into());
         if let Some(sums) = weighted {
             write_sum(&sums.weight, to);
@@ -348,23 +385,38 @@ impl Group {
 
     /// Reads what [`Group::write`] wrote.
     pub fn read(from: &mut Reader<'_>) -> Option<Self> {
-        let mut group =
-            Self { rows: from.integer()?, ignored: from.integer()?, nonfinite: from.integer()?, ..Self::default() };
+        let [rows, ignored, nonfinite] = [from.integer()?, from.integer()?, from.integer()?];
         let [minimum, maximum] = [Mark::read(from)?, Mark::read(from)?];
-        (group.minimum, group.minimum_row) = (minimum.loss, minimum.row);
-        (group.maximum, group.maximum_row) = (maximum.loss, maximum.row);
-        if minimum.name.is_some() || maximum.name.is_some() {
-            group.names = Some(Box::new([minimum.name, maximum.name]));
-        }
         let specials = from.byte()?;
-        (group.value_specials, group.weight_specials) = (Specials(specials & 7), Specials(specials >> 3));
-        group.value = read_sum(from)?;
-        group.square = read_sum(from)?;
-        if from.byte()? == 1 {
-            let (weight, cross, square) = (read_sum(from)?, read_sum(from)?, read_sum(from)?);
-            group.weighted = Some(Box::new(Weighted { weight, cross, square }));
-        }
-        (group.ignored <= group.rows && specials < 64).then_some(group)
+        let (value, square) = (read_sum(from)?, read_sum(from)?);
+        let weighted = match from.byte()? {
+            0 => None,
+            _ => Some(Weighted { weight: read_sum(from)?, cross: read_sum(from)?, square: read_sum(from)? }),
+        };
+        let rest = Rest {
+            ignored,
+            nonfinite,
+            value_specials: Specials(specials & 7),
+            weight_specials: Specials(specials >> 3),
+            weighted,
+            names: [minimum.name, maximum.name],
+        };
+        let is_needed = ignored > 0
+            || nonfinite > 0
+            || specials > 0
+            || rest.weighted.is_some()
+            || rest.names.iter().any(Option::is_some);
+        let group = Self {
+            rows,
+            minimum: minimum.loss,
+            maximum: maximum.loss,
+            minimum_row: minimum.row,
+            maximum_row: maximum.row,
+            value,
+            square,
+            rest: is_needed.then(|| Box::new(rest)),
+        };
+        (ignored <= rows && specials < 64).then_some(group)
     }
 }
 
@@ -422,9 +474,7 @@ impl Worst {
     /// Whether a row of this loss may be among the worst.
     #[inline(always)]
     pub fn may_take(&self, loss: f64, most: usize) -> bool {
-        // A NaN is worse than any number and no better than another NaN.
-        self.0.len() < most
-            || self.0.last().is_some_and(|last| !(loss < last.loss) && (loss.is_nan() || !last.loss.is_nan()))
+        self.0.len() < most || loss.is_nan() || self.0.last().is_some_and(|last| loss >= last.loss)
     }
 
     /// Takes a row.

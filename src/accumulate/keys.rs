@@ -47,7 +47,7 @@ impl Part {
                 INTEGER => {
                     let (digits, after) = rest.split_first_chunk()?;
                     rest = after;
-                    Self::Integer((u64::from_be_bytes(*digits) ^ 1 << 63) as i64)
+                    Self::Integer(decode_integer(*digits))
                 }
                 TEXT => {
                     let mut text = Vec::new();
@@ -78,6 +78,10 @@ impl Part {
 fn encode_integer(value: i64, key: &mut Vec<u8>) {
     key.push(INTEGER);
     key.extend_from_slice(&(value as u64 ^ 1 << 63).to_be_bytes());
+}
+
+fn decode_integer(digits: [u8; 8]) -> i64 {
+    (u64::from_be_bytes(digits) ^ 1 << 63) as i64
 }
 
 /// A zero within is followed by a one, the end is two zeros.
@@ -148,30 +152,26 @@ impl Column<'_> {
 }
 
 /// Keys and their numbers. Number 0 is the empty key, of rows that belong to no group.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Keys {
     /// All keys' bytes.
     bytes: Vec<u8>,
     /// Where each key ends.
     ends: Vec<usize>,
     numbers: HashTable<u32>,
+    /// The numbers of keys that are an integer: without a look at the bytes, which is most of the time with many groups.
+    integers: HashTable<(i64, u32)>,
     hasher: DefaultHashBuilder,
 }
 
-impl Default for Keys {
-    fn default() -> Self {
-        let mut keys = Self {
-            bytes: Vec::new(),
-            ends: Vec::new(),
-            numbers: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-        };
+impl Keys {
+    /// The empty key alone.
+    pub fn new() -> Self {
+        let mut keys = Self::default();
         keys.number(&[]);
         keys
     }
-}
 
-impl Keys {
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -189,20 +189,41 @@ impl Keys {
     /// If there are 2^32 keys.
     #[inline]
     pub fn number(&mut self, key: &[u8]) -> u32 {
-        let Self { bytes, ends, numbers, hasher } = self;
+        if let [INTEGER, digits @ ..] = key
+            && let Ok(digits) = digits.try_into()
+        {
+            return self.number_of_integer(decode_integer(digits));
+        }
+        let Self { bytes, ends, numbers, hasher, .. } = self;
         let hash = hasher.hash_one(key);
         if let Some(&number) = numbers.find(hash, |&number| key_of(bytes, ends, number as usize) == key) {
             return number;
         }
-        let number = u32::try_from(ends.len()).expect("fewer than 2^32 groups");
-        bytes.extend_from_slice(key);
-        ends.push(bytes.len());
+        let number = append(bytes, ends, |bytes| bytes.extend_from_slice(key));
         numbers.insert_unique(hash, number, |&number| hasher.hash_one(key_of(bytes, ends, number as usize)));
+        number
+    }
+
+    #[inline(always)]
+    fn number_of_integer(&mut self, value: i64) -> u32 {
+        let Self { bytes, ends, integers, hasher, .. } = self;
+        let hash = hasher.hash_one(value);
+        if let Some(&(_, number)) = integers.find(hash, |&(known, _)| known == value) {
+            return number;
+        }
+        let number = append(bytes, ends, |bytes| encode_integer(value, bytes));
+        integers.insert_unique(hash, (value, number), |&(known, _)| hasher.hash_one(known));
         number
     }
 
     /// The numbers of the rows from `start` on.
     pub fn numbers_of(&mut self, columns: &[Column<'_>], start: usize, numbers: &mut [u32]) {
+        if let [Column::Integers(values)] = columns {
+            for (number, &value) in numbers.iter_mut().zip(&values[start..]) {
+                *number = self.number_of_integer(value);
+            }
+            return;
+        }
         let (mut key, mut text) = (Vec::new(), Vec::new());
         for (i, number) in numbers.iter_mut().enumerate() {
             key.clear();
@@ -219,6 +240,14 @@ impl Keys {
         order.sort_unstable_by(|&a, &b| self.get(a as usize).cmp(self.get(b as usize)));
         order
     }
+}
+
+/// The number of a key that is new.
+fn append(bytes: &mut Vec<u8>, ends: &mut Vec<usize>, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
+    let number = u32::try_from(ends.len()).expect("fewer than 2^32 groups");
+    write(bytes);
+    ends.push(bytes.len());
+    number
 }
 
 fn key_of<'a>(bytes: &'a [u8], ends: &[usize], number: usize) -> &'a [u8] {

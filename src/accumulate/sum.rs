@@ -122,6 +122,13 @@ impl<const N: usize> CompactSum<N> {
         self.add_beyond(term);
     }
 
+    /// Adds terms.
+    pub fn add_all(&mut self, terms: &[Term]) {
+        for &term in terms {
+            self.add(term);
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn add_beyond(&mut self, term: Term) {
@@ -396,7 +403,9 @@ mod tests {
             }
             four.merge(&three);
             let mut all = CompactSum::<3>::default();
-            terms.iter().for_each(|&(term, _)| all.add(term));
+            for &(term, _) in &terms {
+                all.add(term);
+            }
             let (integer, exponent) = all.integer();
             prop_assert_eq!(integer << (exponent + 2200) as u32 as usize, expected);
             prop_assert_eq!(all.canonical(), four.canonical());
