@@ -12,7 +12,8 @@ use _lossrs::drive::block::{self, Number};
 use _lossrs::drive::layout::{Layout, Operand};
 use _lossrs::drive::{Want, pointwise, rows};
 use _lossrs::isa::Isa;
-use _lossrs::losses::{self, Loss, Parameters};
+use _lossrs::loss::Domain;
+use _lossrs::losses::{self, Loss, Parameter, Parameters};
 use _lossrs::storage::{Dtype, Run};
 use _lossrs::sum::ExactSum;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
@@ -97,9 +98,12 @@ fn each_isa(criterion: &mut Criterion, group: &str, name: &str, elements: usize,
 
 fn pointwise<T: pointwise::Kind>(criterion: &mut Criterion, name: &str, number: &str, loss: &dyn pointwise::Loss) {
     let domains = T::blocks(loss).domain().unwrap_or_default();
-    let buffers: Vec<Vec<T>> = (0..loss.operands())
-        .map(|i| domains.get(i).copied().flatten().unwrap_or((-4.0, 4.0)))
-        .map(|(low, high)| numbers(ELEMENTS, low, high))
+    let buffers: Vec<Vec<T>> = (0..loss.operands().len())
+        .map(|i| match domains.get(i) {
+            Some(&Domain::Interval(low, high)) => numbers(ELEMENTS, low, high.min(4.0)),
+            Some(Domain::Sign) => vec![T::ONE; ELEMENTS],
+            _ => numbers(ELEMENTS, -4.0, 4.0),
+        })
         .collect();
     let operands: Vec<Operand> = buffers.iter().map(|buffer| flat(buffer, Dtype::of::<T>())).collect();
     let layout = Layout::flat(ELEMENTS);
@@ -112,8 +116,9 @@ fn pointwise<T: pointwise::Kind>(criterion: &mut Criterion, name: &str, number: 
             grad_output: None,
             factor: 1.0,
             value: None,
-            slope: None,
-            curvature: None,
+            slope: [None; pointwise::MOST_SLOPES],
+            curvature: [None; pointwise::MOST_SLOPES],
+            shared: None,
             sum: false,
         };
         each_isa(criterion, name, &format!("{number}/{wanted}"), ELEMENTS, |_| {
@@ -166,13 +171,19 @@ fn rowwise<T: rows::Kind>(criterion: &mut Criterion, name: &str, number: &str, l
 
 fn formulas(criterion: &mut Criterion) {
     for name in losses::NAMES {
-        let parameters = |name: &str| Some(if name == "label_smoothing" { 0.0 } else { 1.0 });
+        let parameters = |name: &str| {
+            Some(match name {
+                "label_smoothing" => Parameter::Number(0.0),
+                "ignore_index" => Parameter::Integer(-100),
+                _ => Parameter::Number(1.0),
+            })
+        };
         match losses::named(name, &Parameters(&parameters)).unwrap() {
             Loss::Pointwise(loss) => {
                 pointwise::<f32>(criterion, name, "f32", &*loss);
                 pointwise::<f64>(criterion, name, "f64", &*loss);
             }
-            Loss::Rowwise { labels, probabilities } => {
+            Loss::Rowwise { labels, probabilities, .. } => {
                 rowwise::<f32>(criterion, name, "f32", &*labels, true);
                 rowwise::<f64>(criterion, name, "f64", &*labels, true);
                 if let Some(loss) = probabilities {
@@ -210,7 +221,7 @@ fn blocks<T: Number>(criterion: &mut Criterion, number: &str) {
     let mut time = |name: &str, work: &mut dyn FnMut(Isa)| each_isa(criterion, name, number, block::BLOCK, work);
     time("sum", &mut |isa| block::add(isa, &mut sum, black_box(&values)));
     time("largest", &mut |isa| _ = black_box(block::largest(isa, black_box(&values))));
-    time("within", &mut |isa| _ = black_box(block::is_within(isa, black_box(&values), T::ZERO, T::of(2.0))));
+    time("within", &mut |isa| _ = black_box(block::is_within(isa, black_box(&values), Domain::Interval(0.0, 2.0))));
     time("weigh", &mut |isa| block::weigh(isa, black_box(&mut values), black_box(&ones), T::ONE));
     time("scale", &mut |isa| block::scale(isa, black_box(&mut values), black_box(T::ONE)));
 }

@@ -6,27 +6,83 @@
 
 use crate::real::Real;
 
-/// A loss at a point, and its derivatives with respect to the input there.
+/// A loss at a point, and its derivatives there with respect to `D` of its operands.
 #[derive(Clone, Copy, Debug)]
-pub struct Jet<T> {
+pub struct Jet<T, const D: usize = 1> {
     /// The loss.
     pub value: T,
-    /// Its first derivative.
-    pub slope: T,
-    /// Its second derivative.
-    pub curvature: T,
+    /// Its first derivatives.
+    pub slope: [T; D],
+    /// Its second derivatives, each with respect to one operand.
+    pub curvature: [T; D],
 }
 
-/// A loss of an input and `N − 1` other operands, element by element.
-pub trait Pointwise<const N: usize = 2>: Copy + Send + Sync + 'static {
+/// Which values an operand may have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Domain {
+    /// Any.
+    Real,
+    /// Those of a closed interval, and NaN.
+    Interval(f64, f64),
+    /// −1 and 1.
+    Sign,
+}
+
+impl Domain {
+    /// Whether a value is one of them.
+    pub fn contains(self, x: f64) -> bool {
+        match self {
+            Self::Real => true,
+            Self::Interval(low, high) => !(x < low || x > high),
+            Self::Sign => x.abs() == 1.0,
+        }
+    }
+}
+
+/// A loss of an input and `N − 1` other operands, element by element, with derivatives with respect to `D` of them.
+pub trait Pointwise<const N: usize = 2, const D: usize = 1>: Copy + Send + Sync + 'static {
+    /// The operands' names.
+    const OPERANDS: [&'static str; N] = input_and_target();
+
+    /// How many of the operands must be given; the others are 1 where they are not.
+    const REQUIRED: usize = N;
+
+    /// The operands that have derivatives.
+    const DIFFERENTIABLE: [usize; D] = first();
+
+    /// How many of those are meant where a call does not say which.
+    const ASKED: usize = D;
+
+    /// The operand that may lack the last axis, along which it is the same.
+    const SHARED: Option<usize> = None;
+
     /// Whether the mean of a weighted loss divides by the sum of the weights rather than by the count.
     const WEIGHT_NORMALISES: bool = false;
 
-    /// The closed interval that each operand must lie in, if it must. A NaN may lie anywhere.
-    const DOMAIN: [Option<(f64, f64)>; N] = [None; N];
+    /// Whether the losses may be reduced to their sum over the length of the first axis.
+    const BATCH_MEAN: bool = false;
+
+    /// The values that each operand may have.
+    const DOMAIN: [Domain; N] = [Domain::Real; N];
 
     /// The loss at `[input, target, …]`.
-    fn at<T: Real>(&self, operands: [T; N]) -> Jet<T>;
+    fn at<T: Real>(&self, operands: [T; N]) -> Jet<T, D>;
+}
+
+const fn input_and_target<const N: usize>() -> [&'static str; N] {
+    let mut names = ["input"; N];
+    names[1] = "target";
+    names
+}
+
+const fn first<const D: usize>() -> [usize; D] {
+    let mut operands = [0; D];
+    let mut i = 0;
+    while i < D {
+        operands[i] = i;
+        i += 1;
+    }
+    operands
 }
 
 /// A class of a row: its score and what the target says of it.

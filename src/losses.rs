@@ -3,9 +3,16 @@
 mod absolute_error;
 mod binary_cross_entropy;
 mod cross_entropy;
+mod gaussian_nll;
+mod hinge_embedding;
 mod huber;
+mod kl_div;
+mod margin_ranking;
 mod nll;
+mod poisson_nll;
+mod sigmoid_focal;
 mod smooth_l1;
+mod soft_margin;
 mod squared_error;
 
 use crate::drive::{pointwise, rows};
@@ -20,11 +27,75 @@ pub enum Loss {
         labels: Box<dyn rows::Loss>,
         /// With probabilities as targets, where the loss takes them.
         probabilities: Option<Box<dyn rows::Loss>>,
+        /// The label of samples that are left out.
+        ignore_index: Option<i128>,
     },
 }
 
+impl Loss {
+    /// The names of the operands that must be given.
+    pub fn operands(&self) -> &'static [&'static str] {
+        match self {
+            Self::Pointwise(loss) => &loss.operands()[..loss.required()],
+            Self::Rowwise { .. } => &["input", "target"],
+        }
+    }
+
+    /// The names of the operands that have gradients.
+    pub fn inputs(&self) -> Vec<&'static str> {
+        match self {
+            Self::Pointwise(loss) => loss.differentiable().iter().map(|&operand| loss.operands()[operand]).collect(),
+            Self::Rowwise { .. } => vec!["input"],
+        }
+    }
+
+    /// The number of inputs whose gradients a call means that does not say which.
+    pub fn asked(&self) -> usize {
+        match self {
+            Self::Pointwise(loss) => loss.asked(),
+            Self::Rowwise { .. } => 1,
+        }
+    }
+
+    /// Whether the mean divides by the sum of a weight for each element, where one is given.
+    pub fn weight_normalises(&self) -> bool {
+        matches!(self, Self::Pointwise(loss) if loss.weight_normalises())
+    }
+
+    /// Whether the loss has a Hessian.
+    pub fn has_hessian(&self) -> bool {
+        match self {
+            Self::Pointwise(_) | Self::Rowwise { .. } => true,
+        }
+    }
+}
+
+/// A parameter of a loss, as the caller has it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parameter {
+    /// A whole number, or a truth value.
+    Integer(i128),
+    /// Another number.
+    Number(f64),
+    /// A word.
+    Word(String),
+    /// Nothing: `None`.
+    Nothing,
+    /// Something else, by the name of its type.
+    Other(String),
+}
+
+/// Why there is no loss of some name and parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Invalid {
+    /// A value is outside its range.
+    Value(String),
+    /// It is of another type.
+    Type(String),
+}
+
 /// The parameters of a loss, by name.
-pub struct Parameters<'a>(pub &'a dyn Fn(&str) -> Option<f64>);
+pub struct Parameters<'a>(pub &'a dyn Fn(&str) -> Option<Parameter>);
 
 macro_rules! registry {
     ($($name:literal => |$parameters:ident| $loss:expr,)+) => {
@@ -34,11 +105,11 @@ macro_rules! registry {
         /// The loss of that name.
         ///
         /// # Errors
-        /// If there is none, or a parameter is missing or outside its range.
-        pub fn named(name: &str, parameters: &Parameters<'_>) -> Result<Loss, String> {
+        /// If there is none, or a parameter is missing, or not of its type or range.
+        pub fn named(name: &str, parameters: &Parameters<'_>) -> Result<Loss, Invalid> {
             match name {
                 $($name => { let $parameters = parameters; Ok($loss) })+
-                _ => Err(format!("there is no loss named {name:?}")),
+                _ => Err(Invalid::Value(format!("there is no loss named {name:?}"))),
             }
         }
     };
@@ -51,11 +122,22 @@ registry! {
     "smooth_l1_loss" => |p| pointwise(smooth_l1::SmoothL1 { beta: p.nonnegative("beta")? }),
     "binary_cross_entropy" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropy),
     "binary_cross_entropy_with_logits" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropyWithLogits),
-    "nll_loss" => |_p| Loss::Rowwise { labels: rowwise(nll::NegativeLogLikelihood), probabilities: None },
-    "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?),
+    "sigmoid_focal_loss" => |p| sigmoid_focal(p.optional("alpha", Parameters::number)?, p.nonnegative("gamma")?)?,
+    "soft_margin_loss" => |_p| pointwise(soft_margin::SoftMargin),
+    "hinge_embedding_loss" => |p| pointwise(hinge_embedding::HingeEmbedding { margin: p.number("margin")? }),
+    "margin_ranking_loss" => |p| pointwise(margin_ranking::MarginRanking { margin: p.number("margin")? }),
+    "kl_div" => |p| if p.flag("log_target")? { pointwise(kl_div::KlDiv::<true>) } else { pointwise(kl_div::KlDiv::<false>) },
+    "poisson_nll_loss" => |p| poisson_nll(p.flag("log_input")?, p.flag("full")?, p.nonnegative("eps")?),
+    "gaussian_nll_loss" => |p| gaussian_nll(p.flag("full")?, p.positive("eps")?),
+    "nll_loss" => |p| Loss::Rowwise {
+        labels: rowwise(nll::NegativeLogLikelihood),
+        probabilities: None,
+        ignore_index: Some(p.integer("ignore_index")?),
+    },
+    "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
 }
 
-fn pointwise<const N: usize>(loss: impl crate::loss::Pointwise<N>) -> Loss {
+fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {
     Loss::Pointwise(Box::new(pointwise::Formula(loss)))
 }
 
@@ -63,36 +145,122 @@ fn rowwise<const K: usize>(loss: impl crate::loss::Rowwise<K>) -> Box<dyn rows::
     Box::new(rows::Formula(loss))
 }
 
-fn cross_entropy(label_smoothing: f64) -> Loss {
-    use cross_entropy::CrossEntropy;
-    if label_smoothing > 0.0 {
-        Loss::Rowwise {
-            labels: rowwise(CrossEntropy::<false, true> { label_smoothing }),
-            probabilities: Some(rowwise(CrossEntropy::<true, true> { label_smoothing })),
+fn sigmoid_focal(alpha: Option<f64>, gamma: f64) -> Result<Loss, Invalid> {
+    use sigmoid_focal::SigmoidFocal;
+    let balance = match alpha {
+        Some(alpha) if alpha > 1.0 || alpha.is_nan() => {
+            return Err(Invalid::Value(format!("alpha must be at most 1, got {alpha}")));
         }
+        Some(alpha) if alpha >= 0.0 => (alpha, 1.0 - alpha),
+        _ => (1.0, 1.0),
+    };
+    Ok(if gamma == 2.0 {
+        pointwise(SigmoidFocal::<true> { balance, gamma })
     } else {
-        Loss::Rowwise {
-            labels: rowwise(CrossEntropy::<false, false> { label_smoothing }),
-            probabilities: Some(rowwise(CrossEntropy::<true, false> { label_smoothing })),
-        }
+        pointwise(SigmoidFocal::<false> { balance, gamma })
+    })
+}
+
+fn poisson_nll(log_input: bool, full: bool, eps: f64) -> Loss {
+    use poisson_nll::PoissonNll;
+    match (log_input, full) {
+        (false, false) => pointwise(PoissonNll::<false, false> { eps }),
+        (false, true) => pointwise(PoissonNll::<false, true> { eps }),
+        (true, false) => pointwise(PoissonNll::<true, false> { eps }),
+        (true, true) => pointwise(PoissonNll::<true, true> { eps }),
     }
 }
 
+fn gaussian_nll(full: bool, eps: f64) -> Loss {
+    use gaussian_nll::GaussianNll;
+    if full { pointwise(GaussianNll::<true> { eps }) } else { pointwise(GaussianNll::<false> { eps }) }
+}
+
+fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
+    use cross_entropy::CrossEntropy;
+    let (labels, probabilities) = if label_smoothing > 0.0 {
+        (
+            rowwise(CrossEntropy::<false, true> { label_smoothing }),
+            rowwise(CrossEntropy::<true, true> { label_smoothing }),
+        )
+    } else {
+        (
+            rowwise(CrossEntropy::<false, false> { label_smoothing }),
+            rowwise(CrossEntropy::<true, false> { label_smoothing }),
+        )
+    };
+    Loss::Rowwise { labels, probabilities: Some(probabilities), ignore_index: Some(ignore_index) }
+}
+
 impl Parameters<'_> {
-    fn within(&self, name: &str, range: &str, is_within: impl Fn(f64) -> bool) -> Result<f64, String> {
-        let value = (self.0)(name).ok_or_else(|| format!("{name} is missing"))?;
-        if is_within(value) { Ok(value) } else { Err(format!("{name} must be {range}, got {value}")) }
+    /// A parameter that `accept` takes; it returns nothing of those of another type.
+    fn accepted<R>(&self, name: &str, expected: &str, accept: impl Fn(&Parameter) -> Option<R>) -> Result<R, Invalid> {
+        let parameter = (self.0)(name).ok_or_else(|| Invalid::Value(format!("{name} is missing")))?;
+        accept(&parameter).ok_or_else(|| {
+            let class = match parameter {
+                Parameter::Integer(_) => "int".into(),
+                Parameter::Number(_) => "float".into(),
+                Parameter::Word(_) => "str".into(),
+                Parameter::Nothing => "NoneType".into(),
+                Parameter::Other(class) => class,
+            };
+            Invalid::Type(format!("{name} must be {expected}, got {class}"))
+        })
     }
 
-    fn positive(&self, name: &str) -> Result<f64, String> {
+    fn number(&self, name: &str) -> Result<f64, Invalid> {
+        self.accepted(name, "a number", |parameter| match parameter {
+            Parameter::Integer(number) => Some(*number as f64),
+            Parameter::Number(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    fn integer(&self, name: &str) -> Result<i128, Invalid> {
+        self.accepted(name, "an integer", |parameter| match parameter {
+            Parameter::Integer(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    /// A parameter that may be `None`.
+    fn optional<R>(&self, name: &str, get: impl Fn(&Self, &str) -> Result<R, Invalid>) -> Result<Option<R>, Invalid> {
+        if (self.0)(name) == Some(Parameter::Nothing) { Ok(None) } else { get(self, name).map(Some) }
+    }
+
+    fn within(&self, name: &str, range: &str, is_within: impl Fn(f64) -> bool) -> Result<f64, Invalid> {
+        let value = self.number(name)?;
+        if is_within(value) { Ok(value) } else { Err(Invalid::Value(format!("{name} must be {range}, got {value}"))) }
+    }
+
+    fn positive(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "positive", |value| value > 0.0)
     }
 
-    fn nonnegative(&self, name: &str) -> Result<f64, String> {
+    fn nonnegative(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "at least 0", |value| value >= 0.0)
     }
 
-    fn fraction(&self, name: &str) -> Result<f64, String> {
+    fn fraction(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "in [0, 1]", |value| (0.0..=1.0).contains(&value))
+    }
+
+    /// The place of a word among those that are known.
+    fn choice(&self, name: &str, words: &[&str]) -> Result<usize, Invalid> {
+        let word = self.accepted(name, "a string", |parameter| match parameter {
+            Parameter::Word(word) => Some(word.clone()),
+            _ => None,
+        })?;
+        words.iter().position(|&known| known == word).ok_or_else(|| {
+            let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+            Invalid::Value(format!("{name} must be one of {}, got {word:?}", words.join(", ")))
+        })
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Invalid> {
+        self.accepted(name, "True or False", |parameter| match parameter {
+            Parameter::Integer(number @ (0 | 1)) => Some(*number == 1),
+            _ => None,
+        })
     }
 }

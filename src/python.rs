@@ -12,15 +12,18 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::isa::Isa;
-use crate::losses::{self, Parameters};
+use crate::losses::{self, Invalid, Parameter, Parameters};
 use crate::threads;
 use call::{Arguments, Reduction};
 
 /// A loss with its parameters: `Loss(name, **parameters)`.
+///
+/// Its methods take the operands that must be given, as a tuple; the options that are arrays, as a dict of those given; and
+/// what calls of all losses take.
 #[pyclass(frozen, module = "lossrs._lossrs")]
 pub struct Loss {
+    name: String,
     loss: losses::Loss,
-    ignore_index: Option<i128>,
 }
 
 #[pymethods]
@@ -28,93 +31,112 @@ impl Loss {
     #[new]
     #[pyo3(signature = (name, /, **parameters))]
     fn new(name: &str, parameters: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let mut values: Vec<(String, f64)> = Vec::new();
-        let mut ignore_index = None;
+        let mut values: Vec<(String, Parameter)> = Vec::new();
         for (key, value) in parameters.into_iter().flatten() {
-            let key: String = key.extract()?;
-            let wrong = |expected: &str| {
-                let class = value.get_type().name().map_or_else(|_| "an object".into(), |name| name.to_string());
-                PyTypeError::new_err(format!("{key} must be {expected}, got {class}"))
-            };
-            if key == "ignore_index" {
-                ignore_index = Some(value.extract().map_err(|_| wrong("an integer"))?);
-            } else {
-                let number = value.extract().map_err(|_| wrong("a number"))?;
-                values.push((key, number));
-            }
+            values.push((key.extract()?, parameter(&value)));
         }
-        let value = |name: &str| values.iter().find(|(key, _)| key == name).map(|&(_, value)| value);
-        let loss = losses::named(name, &Parameters(&value)).map_err(PyValueError::new_err)?;
-        Ok(Self { loss, ignore_index })
+        let value = |name: &str| values.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let loss = losses::named(name, &Parameters(&value)).map_err(|invalid| match invalid {
+            Invalid::Value(message) => PyValueError::new_err(message),
+            Invalid::Type(message) => PyTypeError::new_err(message),
+        })?;
+        Ok(Self { name: name.into(), loss })
+    }
+
+    /// The names of the operands that must be given.
+    #[getter]
+    fn operands<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.loss.operands())
+    }
+
+    /// The names of the operands that have gradients.
+    #[getter]
+    fn inputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.loss.inputs())
+    }
+
+    /// The number of inputs whose gradients a call means that does not say which.
+    #[getter]
+    fn asked(&self) -> usize {
+        self.loss.asked()
+    }
+
+    /// Whether the mean divides by the sum of a weight for each element, where one is given.
+    #[getter]
+    fn weight_normalises(&self) -> bool {
+        self.loss.weight_normalises()
+    }
+
+    /// Whether the loss has a Hessian.
+    #[getter]
+    fn has_hessian(&self) -> bool {
+        self.loss.has_hessian()
     }
 
     /// The loss: a float, or an array where nothing is reduced.
     fn value<'py>(
         &self,
-        input: &Bound<'py, PyAny>,
-        target: &Bound<'py, PyAny>,
-        weight: Option<&Bound<'py, PyAny>>,
-        pos_weight: Option<&Bound<'py, PyAny>>,
+        operands: &Bound<'py, PyTuple>,
+        arrays: Option<&Bound<'py, PyDict>>,
         sample_weight: Option<&Bound<'py, PyAny>>,
         reduction: Reduction,
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let arguments = Arguments { input, target, weight, pos_weight, sample_weight, reduction };
-        error::without_panic(|| self.call(&arguments)?.value(out))
+        self.evaluate(&Arguments { operands, arrays, sample_weight, reduction }, out)
     }
 
-    /// The loss and its gradient with respect to the input.
+    /// The loss and its gradients.
     fn value_and_grad<'py>(
         &self,
-        input: &Bound<'py, PyAny>,
-        target: &Bound<'py, PyAny>,
-        weight: Option<&Bound<'py, PyAny>>,
-        pos_weight: Option<&Bound<'py, PyAny>>,
+        operands: &Bound<'py, PyTuple>,
+        arrays: Option<&Bound<'py, PyDict>>,
         sample_weight: Option<&Bound<'py, PyAny>>,
         reduction: Reduction,
         out: Option<&Bound<'py, PyAny>>,
+        wrt: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let arguments = Arguments { input, target, weight, pos_weight, sample_weight, reduction };
-        error::without_panic(|| self.call(&arguments)?.value_and_grad(out))
+        self.differentiate(&Arguments { operands, arrays, sample_weight, reduction }, wrt, out)
     }
 
-    /// The gradient and the diagonal of the Hessian.
+    /// The gradients and the diagonals of the Hessians.
     fn grad_and_hess<'py>(
         &self,
-        input: &Bound<'py, PyAny>,
-        target: &Bound<'py, PyAny>,
-        weight: Option<&Bound<'py, PyAny>>,
-        pos_weight: Option<&Bound<'py, PyAny>>,
+        operands: &Bound<'py, PyTuple>,
+        arrays: Option<&Bound<'py, PyDict>>,
         sample_weight: Option<&Bound<'py, PyAny>>,
         reduction: Reduction,
         out: Option<&Bound<'py, PyAny>>,
+        wrt: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let arguments = Arguments { input, target, weight, pos_weight, sample_weight, reduction };
-        let outs: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = match out {
-            Some(out) => Some(out.extract().map_err(|_| {
-                PyTypeError::new_err(
-                    "out must be a pair of arrays, for the gradient and for the diagonal of the Hessian",
-                )
-            })?),
-            None => None,
-        };
-        error::without_panic(|| self.call(&arguments)?.grad_and_hess(outs.as_ref()))
+        self.differentiate_twice(&Arguments { operands, arrays, sample_weight, reduction }, wrt, out)
     }
 
-    /// The gradient, times what the loss's own gradient is.
+    /// The gradients, times what the loss's own gradient is.
     fn backward<'py>(
         &self,
         grad_output: &Bound<'py, PyAny>,
-        input: &Bound<'py, PyAny>,
-        target: &Bound<'py, PyAny>,
-        weight: Option<&Bound<'py, PyAny>>,
-        pos_weight: Option<&Bound<'py, PyAny>>,
+        operands: &Bound<'py, PyTuple>,
+        arrays: Option<&Bound<'py, PyDict>>,
         sample_weight: Option<&Bound<'py, PyAny>>,
         reduction: Reduction,
         out: Option<&Bound<'py, PyAny>>,
+        wrt: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let arguments = Arguments { input, target, weight, pos_weight, sample_weight, reduction };
-        error::without_panic(|| self.call(&arguments)?.backward(grad_output, out))
+        self.multiply(grad_output, &Arguments { operands, arrays, sample_weight, reduction }, wrt, out)
+    }
+}
+
+fn parameter(value: &Bound<'_, PyAny>) -> Parameter {
+    if value.is_none() {
+        Parameter::Nothing
+    } else if let Ok(integer) = value.extract() {
+        Parameter::Integer(integer)
+    } else if let Ok(number) = value.extract() {
+        Parameter::Number(number)
+    } else if let Ok(word) = value.extract() {
+        Parameter::Word(word)
+    } else {
+        Parameter::Other(value.get_type().name().map_or_else(|_| "an object".into(), |name| name.to_string()))
     }
 }
 

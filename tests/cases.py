@@ -12,7 +12,7 @@ import lossrs.functional as F
 import ml_dtypes
 import numpy as np
 from lossrs import _lossrs
-from lossrs.definitions import RowwiseLoss
+from lossrs.definitions.rows import RowwiseLoss
 from reference import DRAW, REFERENCES
 
 BFLOAT16 = ml_dtypes.bfloat16

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lossrs
 from lossrs import functional
+from lossrs.loss import array_options
 
 STUB = Path(__file__).parent.parent / "python" / "lossrs" / "functional.pyi"
 
@@ -22,25 +23,21 @@ __all__ = {names}
 _Array = NDArray[Any]
 """
 
-RETURNS = {
-    "value_and_grad": ("tuple[float, _Array]", "tuple[_Array, _Array]"),
-    "grad_and_hess": ("tuple[_Array, _Array]", None),
-    "backward": ("_Array", None),
-    "__call__": ("float", "_Array"),
-}
-TYPES = {
-    "reduction": 'Literal["none", "mean", "sum"]',
-    "sample_weight": "ArrayLike | None",
-    "out": "_Array | None",
-    "input": "ArrayLike",
-    "target": "ArrayLike",
-    "grad_output": "ArrayLike",
-}
-
 
 def text_of(default: object) -> str:
     """Return a default as source."""
     return json.dumps(default) if isinstance(default, str) else repr(default)
+
+
+def type_of(type_: object) -> str:
+    """Return the type of an option as source."""
+    text = type_.__name__ if isinstance(type_, type) else str(type_)
+    return text.replace("typing.", "").replace("'", '"')
+
+
+def gradients(count: int, *, is_tuple: bool) -> str:
+    """Return the type of the gradients with respect to so many inputs."""
+    return f"tuple[{', '.join(['_Array'] * count)}]" if is_tuple else "_Array"
 
 
 def method(cls: type[lossrs.Loss], verb: str) -> str:
@@ -48,16 +45,20 @@ def method(cls: type[lossrs.Loss], verb: str) -> str:
     function = getattr(functional, cls.function_name)
     signature = inspect.signature(function if verb == "__call__" else getattr(function, verb))
     fields = {field.name: field.type for field in dataclasses.fields(cls)}
+    kernel = cls()._kernel
+    several = len(kernel.inputs) > 1
+    # With several inputs it depends on `wrt`.
+    gradient = "Any" if several else gradients(kernel.asked, is_tuple=False)
 
     def annotation(name: str) -> str:
-        if name in ("weight", "pos_weight"):
-            return "ArrayLike | None"
-        if name == "out" and verb == "grad_and_hess":
-            return "tuple[_Array, _Array] | None"
-        if name in TYPES:
-            return TYPES[name]
-        type_ = fields[name]
-        return type_.__name__ if isinstance(type_, type) else str(type_)
+        if name in fields and name not in array_options(cls):
+            return type_of(fields[name])
+        if name == "out":
+            pair = f"tuple[{gradient}, {gradient}]"
+            return f"{'_Array' if verb == '__call__' else pair if verb == 'grad_and_hess' else gradient} | None"
+        if name == "wrt":
+            return "str | tuple[str, ...] | None"
+        return "ArrayLike | None" if signature.parameters[name].default is None else "ArrayLike"
 
     def text(reduction: str | None, returns: str) -> str:
         parts = ["self"]
@@ -73,15 +74,16 @@ def method(cls: type[lossrs.Loss], verb: str) -> str:
             parts.append(f"{parameter.name}: {kind}{default}")
         return f"    def {verb}(\n        " + ",\n        ".join(parts) + f",\n    ) -> {returns}: ...\n"
 
-    reduced, unreduced = RETURNS[verb]
-    if unreduced is None:
-        return text(None, reduced)
-    return (
-        "    @overload\n"
-        + text('Literal["mean", "sum"]', reduced)
-        + "    @overload\n"
-        + text('Literal["none"]', unreduced)
+    if verb == "grad_and_hess":
+        return text(None, f"tuple[{gradient}, {gradient}]")
+    if verb == "backward":
+        return text(None, gradient)
+    reduced = type_of(fields["reduction"]).replace('"none", ', "")
+    float_, losses = (
+        ("float", "_Array") if verb == "__call__" else (f"tuple[float, {gradient}]", f"tuple[_Array, {gradient}]")
     )
+    unreduced = text('Literal["none"]', losses)
+    return f"    @overload\n{text(reduced, float_)}    @overload\n{unreduced}"
 
 
 def stub() -> str:
@@ -90,8 +92,10 @@ def stub() -> str:
     names = [cls.function_name for cls in classes]
     parts = [HEADER.format(names="[\n" + "".join(f'    "{name}",\n' for name in names) + "]")]
     for cls in classes:
-        verbs = "".join(method(cls, verb) for verb in ("__call__", "value_and_grad", "grad_and_hess", "backward"))
-        parts.append(f"\nclass _{cls.__name__}(Protocol):\n{verbs}\n{cls.function_name}: _{cls.__name__}\n")
+        function = getattr(functional, cls.function_name)
+        verbs = [verb for verb in ("value_and_grad", "grad_and_hess", "backward") if hasattr(function, verb)]
+        methods = "".join(method(cls, verb) for verb in ("__call__", *verbs))
+        parts.append(f"\nclass _{cls.__name__}(Protocol):\n{methods}\n{cls.function_name}: _{cls.__name__}\n")
     return "".join(parts)
 
 

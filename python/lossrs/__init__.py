@@ -15,16 +15,22 @@ from lossrs._lossrs import (
     set_num_threads,
 )
 from lossrs.accumulator import Accumulator
-from lossrs.definitions import (
+from lossrs.definitions.pointwise import (
     BCELoss,
     BCEWithLogitsLoss,
-    CrossEntropyLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
     HuberLoss,
+    KLDivLoss,
     L1Loss,
+    MarginRankingLoss,
     MSELoss,
-    NLLLoss,
+    PoissonNLLLoss,
+    SigmoidFocalLoss,
     SmoothL1Loss,
+    SoftMarginLoss,
 )
+from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
@@ -35,13 +41,20 @@ __all__ = [
     "CrossEntropyLoss",
     "DomainError",
     "ExactSum",
+    "GaussianNLLLoss",
+    "HingeEmbeddingLoss",
     "HuberLoss",
+    "KLDivLoss",
     "L1Loss",
     "LabelError",
     "Loss",
     "MSELoss",
+    "MarginRankingLoss",
     "NLLLoss",
+    "PoissonNLLLoss",
+    "SigmoidFocalLoss",
     "SmoothL1Loss",
+    "SoftMarginLoss",
     "__version__",
     "functional",
     "get_num_threads",

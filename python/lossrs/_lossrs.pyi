@@ -29,48 +29,48 @@ class DomainError(ValueError):
 
 @final
 class Loss:
-    def __new__(cls, name: str, /, **parameters: float) -> Loss: ...
+    operands: tuple[str, ...]
+    inputs: tuple[str, ...]
+    asked: int
+    weight_normalises: bool
+    has_hessian: bool
+    def __new__(cls, name: str, /, **parameters: float | str | None) -> Loss: ...
     def value(
         self,
-        input: ArrayLike,
-        target: ArrayLike,
-        weight: ArrayLike | None,
-        pos_weight: ArrayLike | None,
+        operands: tuple[ArrayLike, ...],
+        arrays: dict[str, ArrayLike] | None,
         sample_weight: ArrayLike | None,
         reduction: str,
         out: NDArray[Any] | None,
     ) -> Any: ...
     def value_and_grad(
         self,
-        input: ArrayLike,
-        target: ArrayLike,
-        weight: ArrayLike | None,
-        pos_weight: ArrayLike | None,
+        operands: tuple[ArrayLike, ...],
+        arrays: dict[str, ArrayLike] | None,
         sample_weight: ArrayLike | None,
         reduction: str,
-        out: NDArray[Any] | None,
-    ) -> tuple[Any, NDArray[Any]]: ...
+        out: Any,
+        wrt: str | tuple[str, ...] | None,
+    ) -> tuple[Any, Any]: ...
     def grad_and_hess(
         self,
-        input: ArrayLike,
-        target: ArrayLike,
-        weight: ArrayLike | None,
-        pos_weight: ArrayLike | None,
+        operands: tuple[ArrayLike, ...],
+        arrays: dict[str, ArrayLike] | None,
         sample_weight: ArrayLike | None,
         reduction: str,
-        out: tuple[NDArray[Any], NDArray[Any]] | None,
-    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+        out: Any,
+        wrt: str | tuple[str, ...] | None,
+    ) -> tuple[Any, Any]: ...
     def backward(
         self,
         grad_output: ArrayLike,
-        input: ArrayLike,
-        target: ArrayLike,
-        weight: ArrayLike | None,
-        pos_weight: ArrayLike | None,
+        operands: tuple[ArrayLike, ...],
+        arrays: dict[str, ArrayLike] | None,
         sample_weight: ArrayLike | None,
         reduction: str,
-        out: NDArray[Any] | None,
-    ) -> NDArray[Any]: ...
+        out: Any,
+        wrt: str | tuple[str, ...] | None,
+    ) -> Any: ...
 
 @final
 class ExactSum:

@@ -284,7 +284,7 @@ class Accumulator:
         if worst < 0:
             raise ValueError(f"worst must be at least 0, got {worst}")
         # What is added up is the losses of the rows; its identity leaves the reduction out.
-        self.loss = dataclasses.replace(loss, reduction="mean")
+        self.loss = dataclasses.replace(loss, reduction=type(loss).reduction)
         self.histogram, self.worst = bool(histogram), int(worst)
         self._per_row = dataclasses.replace(loss, reduction="none")
         self.reset()
@@ -299,20 +299,19 @@ class Accumulator:
 
     def update(
         self,
-        input: ArrayLike,
-        target: ArrayLike,
         *operands: ArrayLike,
         sample_weight: ArrayLike | None = None,
         group: Any = None,
         ids: ArrayLike | None = None,
         first_row: int | None = None,
+        **named: ArrayLike,
     ) -> None:
         """Add a batch. If anything is wrong with it, an error says so and nothing has been added.
 
         Parameters
         ----------
-        input, target, *operands : array_like
-            What the loss takes.
+        *operands, **named : array_like
+            What the loss takes: input, target and so on.
         sample_weight : array_like, optional
             Weights, broadcast to the losses of the rows. Rows of weight 0 are ignored, whatever they hold.
         group : array_like, or tuple or dict of array_like, optional
@@ -325,31 +324,27 @@ class Accumulator:
             The number of the first row; by default numbering goes on from the rows so far. States are merged with the
             numbers as given.
         """
-        arrays = [np.asarray(operand) for operand in (input, target, *operands)]
         # Half precision is computed in float32; the losses are not to be rounded back.
-        arrays = [array.astype(np.float32) if _is_half(array.dtype) else array for array in arrays]
-        dtype = np.dtype(np.float32 if arrays[0].dtype == np.float32 else np.float64)
-        weight = ignored = None
-        if sample_weight is not None:
-            weight = np.asarray(sample_weight)
-            _refuse_masked("sample_weight", sample_weight)
-            weight = weight.astype(dtype)
-            ignored = weight == 0
-        kept = None if ignored is None or not ignored.any() else (~ignored).astype(dtype)
+        arrays = tuple(map(_without_half, operands))
+        named = {name: _without_half(operand) for name, operand in named.items()}
         per_row: Any = self._per_row
-        row_losses = np.asarray(per_row(*arrays, sample_weight=kept))
-        values = row_losses
-        if weight is not None:
-            weight, ignored = np.broadcast_to(weight, row_losses.shape), np.broadcast_to(ignored, row_losses.shape)
-            own = getattr(self.loss, "weight", None)
-            if own is not None and not _has_classes(self.loss):
-                # Two weights multiply each loss: rounded as the loss itself rounds them.
-                values = np.asarray(per_row(*arrays, sample_weight=weight))
+        if sample_weight is None:
+            row_losses = values = np.asarray(per_row(*arrays, **named))
+            weight = ignored = None
+        else:
+            given = _weights(sample_weight)
+            kept = given != 0
+            row_losses = np.asarray(per_row(*arrays, sample_weight=None if kept.all() else kept, **named))
+            weight = np.broadcast_to(given.astype(row_losses.dtype), row_losses.shape)
+            ignored = weight == 0
+            if getattr(self.loss, "weight", None) is None or _has_classes(self.loss):
+                values = _times(row_losses, weight, ignored)
             else:
-                with np.errstate(all="ignore"):
-                    values = row_losses * weight
-                values[ignored] = 0
-        weight, ignored = _own_weights(self.loss, arrays, row_losses, weight, ignored)
+                # Two weights multiply each loss: rounded as the loss itself rounds them.
+                values = np.asarray(per_row(*arrays, sample_weight=given, **named))
+        if getattr(self.loss, "weight", None) is not None or _has_classes(self.loss):
+            target = np.asarray(dict(zip(self._per_row._kernel.operands, arrays, strict=False), **named)["target"])
+            weight, ignored = _own_weights(self.loss, target, row_losses, weight, ignored)
         self._add(row_losses, values, weight, ignored, group, ids, first_row)
 
     def update_losses(
@@ -373,13 +368,12 @@ class Accumulator:
         row_losses = np.asarray(losses)
         if row_losses.dtype != np.float32:
             row_losses = row_losses.astype(np.float64)
+        _refuse_masked("losses", losses)
         values, weight, ignored = row_losses, None, None
         if sample_weight is not None:
-            _refuse_masked("sample_weight", sample_weight)
-            weight = np.broadcast_to(np.asarray(sample_weight).astype(row_losses.dtype), row_losses.shape)
+            weight = np.broadcast_to(_weights(sample_weight).astype(row_losses.dtype), row_losses.shape)
             ignored = weight == 0
-            with np.errstate(all="ignore"):
-                values = np.where(ignored, 0, row_losses * weight).astype(row_losses.dtype)
+            values = _times(row_losses, weight, ignored)
         self._add(row_losses, values, weight, ignored, group, ids, first_row)
 
     def _add(
@@ -558,7 +552,7 @@ class Accumulator:
             if known is None:
                 raise ValueError(f"the state is of {described['loss']}, which this lossrs does not have")
             loss = known(**described["options"])
-        if repr(dataclasses.replace(loss, reduction="mean")) != described["loss"]:
+        if repr(dataclasses.replace(loss, reduction=type(loss).reduction)) != described["loss"]:
             raise ValueError(f"the state is of {described['loss']}, not of {loss!r}")
         data = state[at : at + size]
         accumulator = cls(loss, histogram=bool(data[0]), worst=int.from_bytes(data[1:9], "little"))
@@ -579,8 +573,24 @@ def _options(loss: Loss) -> dict[str, Any]:
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in options.items()}
 
 
-def _is_half(dtype: np.dtype[Any]) -> bool:
-    return dtype == np.float16 or dtype.name == "bfloat16"
+def _without_half(operand: Any) -> Any:
+    array = operand if isinstance(operand, np.ndarray) else np.asarray(operand)
+    return array.astype(np.float32) if array.dtype == np.float16 or array.dtype.name == "bfloat16" else array
+
+
+def _weights(sample_weight: ArrayLike) -> Array:
+    _refuse_masked("sample_weight", sample_weight)
+    weight: Array = _without_half(sample_weight)
+    if weight.dtype.kind not in "fiub":
+        raise TypeError(f"sample_weight has dtype {weight.dtype}; expected numbers")
+    return weight
+
+
+def _times(row_losses: Array, weight: Array, ignored: Array) -> Array:
+    with np.errstate(all="ignore"):
+        values: Array = row_losses * weight
+    values[ignored] = 0
+    return values
 
 
 def _refuse_masked(name: str, array: Any) -> None:
@@ -593,25 +603,29 @@ def _has_classes(loss: Loss) -> bool:
 
 
 def _own_weights(
-    loss: Loss, arrays: list[Array], row_losses: Array, weight: Array | None, ignored: Array | None
+    loss: Loss, target: Array, row_losses: Array, weight: Array | None, ignored: Array | None
 ) -> tuple[Array | None, Array | None]:
     """Return what the mean divides by and which rows are ignored, with the weights that are options of the loss."""
-    own, target = getattr(loss, "weight", None), arrays[1]
-    if _has_classes(loss):
-        if target.shape != row_losses.shape:
-            return weight, ignored  # probabilities
-        left_out = target == loss.ignore_index  # type: ignore[attr-defined]
-        if own is not None:
-            classes = own.astype(row_losses.dtype)
-            # A row that is left out may have a label that is no class.
-            labels = np.where((target >= 0) & (target < len(classes)), target, 0).astype(np.intp)
-            weight = classes[labels] if weight is None else classes[labels] * weight
-            left_out |= weight == 0
-        elif not left_out.any():
+    own: Array | None = getattr(loss, "weight", None)
+    if not _has_classes(loss):
+        if own is None or not loss._kernel.weight_normalises:
             return weight, ignored
-        ignored = left_out if ignored is None else ignored | left_out
-        return (None if weight is None else np.where(ignored, 0, weight).astype(row_losses.dtype)), ignored
-    return weight, ignored
+        weighed = np.broadcast_to(own.astype(row_losses.dtype), row_losses.shape)
+        weight = weighed if weight is None else weighed * weight
+        return weight, weight == 0
+    if target.shape != row_losses.shape:
+        return weight, ignored  # probabilities
+    left_out = target == loss.ignore_index  # type: ignore[attr-defined]
+    if own is not None:
+        classes = own.astype(row_losses.dtype)
+        # A row that is left out may have a label that is no class.
+        labels = np.where((target >= 0) & (target < len(classes)), target, 0).astype(np.intp)
+        weight = classes[labels] if weight is None else classes[labels] * weight
+        left_out = left_out | (weight == 0)
+    elif not left_out.any():
+        return weight, ignored
+    ignored = left_out if ignored is None else ignored | left_out
+    return (None if weight is None else np.where(ignored, 0, weight).astype(row_losses.dtype)), ignored
 
 
 def _columns_of(group: Any) -> tuple[tuple[bool, int, tuple[str, ...] | None], list[Any]]:

@@ -7,11 +7,18 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "gaussian_nll_loss",
+    "hinge_embedding_loss",
     "huber_loss",
+    "kl_div",
     "l1_loss",
+    "margin_ranking_loss",
     "mse_loss",
     "nll_loss",
+    "poisson_nll_loss",
+    "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "soft_margin_loss",
 ]
 
 _Array = NDArray[Any]
@@ -241,6 +248,160 @@ class _CrossEntropyLoss(Protocol):
 
 cross_entropy: _CrossEntropyLoss
 
+class _GaussianNLLLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        var: ArrayLike,
+        *,
+        full: bool = False,
+        eps: float = 1e-06,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        var: ArrayLike,
+        *,
+        full: bool = False,
+        eps: float = 1e-06,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        var: ArrayLike,
+        *,
+        full: bool = False,
+        eps: float = 1e-06,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        var: ArrayLike,
+        *,
+        full: bool = False,
+        eps: float = 1e-06,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        var: ArrayLike,
+        *,
+        full: bool = False,
+        eps: float = 1e-06,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: tuple[Any, Any] | None = None,
+    ) -> tuple[Any, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        var: ArrayLike,
+        *,
+        full: bool = False,
+        eps: float = 1e-06,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+gaussian_nll_loss: _GaussianNLLLoss
+
+class _HingeEmbeddingLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+hinge_embedding_loss: _HingeEmbeddingLoss
+
 class _HuberLoss(Protocol):
     @overload
     def __call__(
@@ -316,6 +477,79 @@ class _HuberLoss(Protocol):
 
 huber_loss: _HuberLoss
 
+class _KLDivLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_target: bool = False,
+        reduction: Literal["mean", "batchmean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_target: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_target: bool = False,
+        reduction: Literal["mean", "batchmean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_target: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_target: bool = False,
+        reduction: Literal["none", "mean", "batchmean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: tuple[Any, Any] | None = None,
+    ) -> tuple[Any, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_target: bool = False,
+        reduction: Literal["none", "mean", "batchmean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+kl_div: _KLDivLoss
+
 class _L1Loss(Protocol):
     @overload
     def __call__(
@@ -384,6 +618,85 @@ class _L1Loss(Protocol):
     ) -> _Array: ...
 
 l1_loss: _L1Loss
+
+class _MarginRankingLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def grad_and_hess(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: tuple[Any, Any] | None = None,
+    ) -> tuple[Any, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+margin_ranking_loss: _MarginRankingLoss
 
 class _MSELoss(Protocol):
     @overload
@@ -529,6 +842,162 @@ class _NLLLoss(Protocol):
 
 nll_loss: _NLLLoss
 
+class _PoissonNLLLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_input: bool = True,
+        full: bool = False,
+        eps: float = 1e-08,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_input: bool = True,
+        full: bool = False,
+        eps: float = 1e-08,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_input: bool = True,
+        full: bool = False,
+        eps: float = 1e-08,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_input: bool = True,
+        full: bool = False,
+        eps: float = 1e-08,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_input: bool = True,
+        full: bool = False,
+        eps: float = 1e-08,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        log_input: bool = True,
+        full: bool = False,
+        eps: float = 1e-08,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+poisson_nll_loss: _PoissonNLLLoss
+
+class _SigmoidFocalLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float | None = 0.25,
+        gamma: float = 2.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float | None = 0.25,
+        gamma: float = 2.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float | None = 0.25,
+        gamma: float = 2.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float | None = 0.25,
+        gamma: float = 2.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float | None = 0.25,
+        gamma: float = 2.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float | None = 0.25,
+        gamma: float = 2.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+sigmoid_focal_loss: _SigmoidFocalLoss
+
 class _SmoothL1Loss(Protocol):
     @overload
     def __call__(
@@ -597,3 +1066,66 @@ class _SmoothL1Loss(Protocol):
     ) -> _Array: ...
 
 smooth_l1_loss: _SmoothL1Loss
+
+class _SoftMarginLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+soft_margin_loss: _SoftMarginLoss

@@ -5,7 +5,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
@@ -15,13 +15,13 @@ from lossrs import _lossrs
 
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
 Array = NDArray[Any]
+Wrt: TypeAlias = str | tuple[str, ...] | None
 
 _REGISTRY: dict[str, type["Loss"]] = {}
 #: The class of each loss by its functional name.
 losses: Mapping[str, type["Loss"]] = MappingProxyType(_REGISTRY)
 
-# The options that are arrays; the others are parameters of the formula.
-_ARRAYS = ("weight", "pos_weight")
+ArrayOption: TypeAlias = ArrayLike | None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -37,27 +37,31 @@ class Loss:
     reduction: Reduction = "mean"
 
     function_name: ClassVar[str]
+    reductions: ClassVar[tuple[str, ...]] = ("none", "mean", "sum")
     # What numpydoc sections say of the arguments that calls take.
     arguments: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if self.reduction not in ("none", "mean", "sum"):
-            raise ValueError(f"reduction must be 'none', 'mean' or 'sum', got {self.reduction!r}")
+        if self.reduction not in self.reductions:
+            *others, last = map(repr, self.reductions)
+            raise ValueError(f"reduction must be {', '.join(others)} or {last}, got {self.reduction!r}")
         options = self._options()
-        arrays = {name: options.pop(name, None) for name in _ARRAYS}
         del options["reduction"]
-        for name, value in arrays.items():
+        arrays = {}
+        for name in array_options(type(self)):
+            value = options.pop(name)
             if value is not None:
                 array = np.array(value)
                 array.setflags(write=False)
                 object.__setattr__(self, name, array)
+                arrays[name] = array
         object.__setattr__(self, "_kernel", _lossrs.Loss(self.function_name, **options))
         # The kernel has taken them as numbers; as the same numbers they are equal and have the same representation.
         for field in dataclasses.fields(self):
             if isinstance(field.default, int | float):
                 object.__setattr__(self, field.name, type(field.default)(getattr(self, field.name)))
-        object.__setattr__(self, "_arrays", tuple(getattr(self, name, None) for name in _ARRAYS))
+        object.__setattr__(self, "_arrays", arrays or None)
 
     def _options(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -87,42 +91,63 @@ class Loss:
         return (_restore, (type(self), self._options()))
 
     def __call__(
-        self, input: ArrayLike, target: ArrayLike, *, sample_weight: ArrayLike | None = None, out: Array | None = None
+        self,
+        *operands: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        out: Array | None = None,
+        **named: ArrayLike,
     ) -> Any:
         """Return the loss, as the function of `function_name` does."""
-        return self._kernel.value(input, target, *self._arrays, sample_weight, self.reduction, out)
+        operands = self._bind(operands, named)
+        return self._kernel.value(operands, self._arrays, sample_weight, self.reduction, out)
 
     def value_and_grad(
-        self, input: ArrayLike, target: ArrayLike, *, sample_weight: ArrayLike | None = None, out: Array | None = None
-    ) -> tuple[Any, Array]:
-        """Return the loss and its gradient with respect to the input, in one pass."""
-        return self._kernel.value_and_grad(input, target, *self._arrays, sample_weight, self.reduction, out)
+        self,
+        *operands: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        wrt: Wrt = None,
+        out: Any = None,
+        **named: ArrayLike,
+    ) -> tuple[Any, Any]:
+        """Return the loss and its gradients with respect to the inputs, in one pass."""
+        operands = self._bind(operands, named)
+        return self._kernel.value_and_grad(operands, self._arrays, sample_weight, self.reduction, out, wrt)
 
     def grad_and_hess(
         self,
-        input: ArrayLike,
-        target: ArrayLike,
-        *,
+        *operands: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        out: tuple[Array, Array] | None = None,
-    ) -> tuple[Array, Array]:
-        """Return the gradient and the diagonal of the Hessian."""
-        return self._kernel.grad_and_hess(input, target, *self._arrays, sample_weight, self.reduction, out)
+        wrt: Wrt = None,
+        out: Any = None,
+        **named: ArrayLike,
+    ) -> tuple[Any, Any]:
+        """Return the gradients and the diagonals of the Hessians."""
+        operands = self._bind(operands, named)
+        return self._kernel.grad_and_hess(operands, self._arrays, sample_weight, self.reduction, out, wrt)
 
     def backward(
         self,
         grad_output: ArrayLike,
-        input: ArrayLike,
-        target: ArrayLike,
-        *,
+        *operands: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        out: Array | None = None,
-    ) -> Array:
-        """Return the vector-Jacobian product: the gradient times that with respect to the loss."""
-        return self._kernel.backward(grad_output, input, target, *self._arrays, sample_weight, self.reduction, out)
+        wrt: Wrt = None,
+        out: Any = None,
+        **named: ArrayLike,
+    ) -> Any:
+        """Return the vector-Jacobian product: the gradients times that with respect to the loss."""
+        operands = self._bind(operands, named)
+        return self._kernel.backward(grad_output, operands, self._arrays, sample_weight, self.reduction, out, wrt)
+
+    def _bind(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        names = self._kernel.operands
+        if named or len(given) != len(names):
+            given = bind(type(self).__name__, names, given, named)
+            if named:
+                raise TypeError(f"{type(self).__name__} takes no argument {next(iter(named))!r}")
+        return given
 
     _kernel: ClassVar[_lossrs.Loss]
-    _arrays: ClassVar[tuple[Any, Any]]
+    _arrays: ClassVar[dict[str, Any] | None]
 
 
 LossType = TypeVar("LossType", bound=Loss)
@@ -140,70 +165,103 @@ def loss(function_name: str) -> Callable[[type[LossType]], type[LossType]]:
         cls.function_name = function_name
         cls = dataclass(frozen=True, kw_only=True, repr=False, eq=False)(cls)
         _REGISTRY[function_name] = cls
+        for verb in ("__call__", "value_and_grad", "grad_and_hess", "backward"):
+            inherited = getattr(cls, verb)
+            method = FunctionType(inherited.__code__, inherited.__globals__, verb, closure=inherited.__closure__)
+            method.__kwdefaults__, method.__doc__ = inherited.__kwdefaults__, inherited.__doc__
+            method.__qualname__ = f"{cls.__qualname__}.{verb}"
+            method.__signature__ = signature(cls, verb, of_class=True)  # type: ignore[attr-defined]
+            setattr(cls, verb, method)
         return cls
 
     return register
 
 
+def array_options(cls: type[Loss]) -> tuple[str, ...]:
+    """Return the names of the options that are arrays; the others are parameters of the formula."""
+    return tuple(field.name for field in dataclasses.fields(cls) if field.type == ArrayOption)
+
+
+def bind(what: str, names: tuple[str, ...], given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the arguments in their order; those given by name are taken out of `named`."""
+    if len(given) > len(names):
+        raise TypeError(f"{what} takes {', '.join(names)}; it got {len(given)} arguments by position")
+    for name in names[: len(given)]:
+        if name in named:
+            raise TypeError(f"{what} got two values for {name!r}")
+    missing = [name for name in names[len(given) :] if name not in named]
+    if missing:
+        raise TypeError(f"{what} is missing {' and '.join(map(repr, missing))}")
+    return given + tuple(named.pop(name) for name in names[len(given) :])
+
+
 def function(cls: type[Loss]) -> Any:
     """Make the functional form of a loss: a function, with the other verbs as its attributes."""
     default = cls()._kernel
+    name, arrays = cls.function_name, array_options(cls)
     defaults = {field.name: field.default for field in dataclasses.fields(cls) if field.name != "reduction"}
+    several = len(default.inputs) > 1
 
-    def resolve(weight: Any, options: dict[str, Any]) -> tuple[_lossrs.Loss, Any, Any]:
-        """Return the kernel of a call's own options, and their arrays."""
-        if weight is not None:
-            options["weight"] = weight
-        unknown = [name for name in options if name not in defaults]
+    def resolve(
+        names: tuple[str, ...], given: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[_lossrs.Loss, tuple[Any, ...], dict[str, Any] | None]:
+        """Return the kernel of a call's own options, its operands, and the options that are arrays."""
+        # The first option that is an array may follow the operands.
+        if len(given) == len(names) + 1 and arrays:
+            if arrays[0] in options:
+                raise TypeError(f"{name} got two values for {arrays[0]!r}")
+            options[arrays[0]], given = given[-1], given[:-1]
+        operands = bind(name, names, given, options)
+        unknown = [option for option in options if option not in defaults]
         if unknown:
-            known = ", ".join([*defaults, "reduction", "sample_weight", "out"])
-            raise TypeError(f"{cls.function_name} has no option {unknown[0]!r}; its options are {known}")
-        weight, pos_weight = options.pop("weight", None), options.pop("pos_weight", None)
-        parameters: dict[str, Any] = {name: value for name, value in defaults.items() if name not in _ARRAYS} | options
-        return (_lossrs.Loss(cls.function_name, **parameters) if options else default, weight, pos_weight)
+            known = ", ".join([*defaults, "reduction", "sample_weight", *["wrt"] * several, "out"])
+            raise TypeError(f"{name} has no option {unknown[0]!r}; its options are {known}")
+        chosen = {option: array for option in arrays if (array := options.pop(option, None)) is not None}
+        if not options:
+            return default, operands, chosen or None
+        parameters: dict[str, Any] = {
+            option: value for option, value in defaults.items() if option not in arrays
+        } | options
+        return _lossrs.Loss(name, **parameters), operands, chosen or None
 
-    def forward(name: str) -> Any:
-        """Make a verb that takes no gradient; without options it calls the kernel that is there."""
-        default_call = getattr(default, name)
+    def value(
+        *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
+    ) -> Any:
+        if len(operands) == count and not options:
+            return default_value(operands, None, sample_weight, reduction, out)
+        kernel, operands, chosen = resolve(names, operands, options)
+        return kernel.value(operands, chosen, sample_weight, reduction, out)
 
-        def verb(
-            input: Any,
-            target: Any,
-            weight: Any = None,
-            *,
-            reduction: Any = "mean",
-            sample_weight: Any = None,
-            out: Any = None,
-            **options: Any,
-        ) -> Any:
-            if weight is None and not options:
-                return default_call(input, target, None, None, sample_weight, reduction, out)
-            kernel, weight, pos_weight = resolve(weight, options)
-            return getattr(kernel, name)(input, target, weight, pos_weight, sample_weight, reduction, out)
+    def value_and_grad(
+        *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
+    ) -> Any:
+        if len(operands) == count and not options:
+            return default_value_and_grad(operands, None, sample_weight, reduction, out, None)
+        wrt = options.pop("wrt", None) if several else None
+        kernel, operands, chosen = resolve(names, operands, options)
+        return kernel.value_and_grad(operands, chosen, sample_weight, reduction, out, wrt)
 
-        verb.__name__ = name
-        return verb
+    def grad_and_hess(
+        *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
+    ) -> Any:
+        wrt = options.pop("wrt", None) if several else None
+        kernel, operands, chosen = resolve(names, operands, options)
+        return kernel.grad_and_hess(operands, chosen, sample_weight, reduction, out, wrt)
 
     def backward(
-        grad_output: Any,
-        input: Any,
-        target: Any,
-        weight: Any = None,
-        *,
-        reduction: Any = "mean",
-        sample_weight: Any = None,
-        out: Any = None,
-        **options: Any,
+        *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
     ) -> Any:
-        kernel, weight, pos_weight = resolve(weight, options)
-        return kernel.backward(grad_output, input, target, weight, pos_weight, sample_weight, reduction, out)
+        wrt = options.pop("wrt", None) if several else None
+        given = resolve(("grad_output", *names), operands, options)
+        kernel, (grad_output, *rest), chosen = given
+        return kernel.backward(grad_output, tuple(rest), chosen, sample_weight, reduction, out, wrt)
 
-    name = cls.function_name
-    value = forward("value")
-    verbs: list[Any] = [value, forward("value_and_grad"), forward("grad_and_hess"), backward]
+    names, default_value, default_value_and_grad = default.operands, default.value, default.value_and_grad
+    count = len(names)
+    verbs: list[Any] = [value, value_and_grad, *[grad_and_hess] * default.has_hessian, backward]
     for verb in verbs:
         verb.__module__ = "lossrs.functional"
-        verb.__signature__ = signature(verb, defaults)
+        verb.__signature__ = signature(cls, verb.__name__)
         verb.__doc__ = documentation(cls, verb.__name__)
         if verb is not value:
             verb.__qualname__ = f"{name}.{verb.__name__}"
@@ -212,21 +270,26 @@ def function(cls: type[Loss]) -> Any:
     return value
 
 
-def signature(verb: Callable[..., Any], defaults: dict[str, Any]) -> inspect.Signature:
-    """Return a verb's signature with the options of its loss: arrays first, then options by keyword only."""
-    given = inspect.signature(verb).parameters
-    keyword = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in defaults.items()
-    ]
-    parameters = []
-    for name, parameter in given.items():
-        if name == "weight" and name not in defaults:
-            continue
-        if name == "reduction":
-            parameters += [option for option in keyword if option.name != "weight"]
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            parameters.append(parameter)
-    return inspect.Signature(parameters)
+def signature(cls: type[Loss], verb: str, *, of_class: bool = False) -> inspect.Signature:
+    """Return a verb's signature: arrays first, then options by keyword only; those of a class are its instance's."""
+    kernel = cls()._kernel
+    arrays = () if of_class else array_options(cls)
+    fields = {} if of_class else {field.name: field.default for field in dataclasses.fields(cls)}
+    leading = [*["self"] * of_class, *["grad_output"] * (verb == "backward"), *kernel.operands]
+    options = {name: default for name, default in fields.items() if name not in ("reduction", *arrays[:1])}
+    options |= {"reduction": fields["reduction"]} if fields else {}
+    options["sample_weight"] = None
+    if verb not in ("value", "__call__") and len(kernel.inputs) > 1:
+        options["wrt"] = None
+    options["out"] = None
+    positional, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature(
+        [
+            *(inspect.Parameter(name, positional) for name in leading),
+            *(inspect.Parameter(name, positional, default=None) for name in arrays[:1]),
+            *(inspect.Parameter(name, keyword, default=default) for name, default in options.items()),
+        ]
+    )
 
 
 _SAMPLE_WEIGHT = """\

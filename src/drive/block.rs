@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 
 use crate::isa::{Isa, Kernel};
+use crate::loss::Domain;
 use crate::real::Real;
 use crate::sum::{ExactSum, Summand};
 
@@ -112,8 +113,8 @@ pub fn add<T: Number>(isa: Isa, sum: &mut ExactSum, values: &[T]) {
     isa.run(Add(sum, values));
 }
 
-/// Whether all values lie in `[low, high]`, NaN aside.
-pub fn is_within<T: Real>(isa: Isa, values: &[T], low: T, high: T) -> bool {
+/// Whether all values are of a domain.
+pub fn is_within<T: Real>(isa: Isa, values: &[T], domain: Domain) -> bool {
     struct Within<'a, T>(&'a [T], T, T);
     impl<T: Real> Kernel for Within<'_, T> {
         type Output = bool;
@@ -123,7 +124,19 @@ pub fn is_within<T: Real>(isa: Isa, values: &[T], low: T, high: T) -> bool {
             !values.iter().fold(false, |outside, &value| outside | (value < low) | (value > high))
         }
     }
-    isa.run(Within(values, low, high))
+    struct Signs<'a, T>(&'a [T]);
+    impl<T: Real> Kernel for Signs<'_, T> {
+        type Output = bool;
+        #[inline(always)]
+        fn run(self) -> bool {
+            !self.0.iter().fold(false, |other, &value| other | (value.abs() != T::ONE))
+        }
+    }
+    match domain {
+        Domain::Real => true,
+        Domain::Interval(low, high) => isa.run(Within(values, T::of(low), T::of(high))),
+        Domain::Sign => isa.run(Signs(values)),
+    }
 }
 
 /// Folds lanes by halves: always in the same order, in few steps, and each half in registers.

@@ -4,25 +4,27 @@ use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel};
-use crate::loss::Pointwise;
+use crate::loss::{Domain, Pointwise};
 use crate::real::Real;
 use crate::storage;
 use crate::sum::ExactSum;
 use crate::threads::{self, Tasks};
 
 /// The most operands that a formula has.
-const MOST_OPERANDS: usize = 3;
+pub const MOST_OPERANDS: usize = 3;
+/// The most of them that it has derivatives with respect to.
+pub const MOST_SLOPES: usize = 2;
 /// The elements of a block, fewer than fit its room: the memory idles while a block's later passes run from the caches, and
 /// that is shorter so. Measured on 2^24 elements: with a gradient, 640 takes four fifths of the time of 1,024.
 const STEP: usize = 640;
-/// Blocks that a thread claims at once: some tens of microseconds of work.
-const BLOCKS_PER_TASK: usize = 50;
+/// Elements that a thread claims at once: some tens of microseconds of work.
+const ELEMENTS_PER_TASK: usize = 50 * STEP;
 
 /// Room for what a formula says of a block.
 pub struct Jets<T> {
     value: Block<T>,
-    slope: Block<T>,
-    curvature: Block<T>,
+    slope: [Block<T>; MOST_SLOPES],
+    curvature: [Block<T>; MOST_SLOPES],
 }
 
 /// A pointwise loss whose formula is behind a pointer: it evaluates blocks.
@@ -31,15 +33,25 @@ pub trait Blocks<T>: Send + Sync {
     /// writes as many of each part that is wanted.
     fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>);
     /// [`Pointwise::DOMAIN`], if any operand has one.
-    fn domain(&self) -> Option<&'static [Option<(f64, f64)>]>;
+    fn domain(&self) -> Option<&'static [Domain]>;
 }
 
 /// A pointwise loss, its formula and type of numbers behind a pointer.
 pub trait Loss: Blocks<f32> + Blocks<f64> {
-    /// The number of operands, input and target among them.
-    fn operands(&self) -> usize;
+    /// [`Pointwise::OPERANDS`]
+    fn operands(&self) -> &'static [&'static str];
+    /// [`Pointwise::REQUIRED`]
+    fn required(&self) -> usize;
+    /// [`Pointwise::DIFFERENTIABLE`]
+    fn differentiable(&self) -> &'static [usize];
+    /// [`Pointwise::ASKED`]
+    fn asked(&self) -> usize;
+    /// [`Pointwise::SHARED`]
+    fn shared(&self) -> Option<usize>;
     /// [`Pointwise::WEIGHT_NORMALISES`]
     fn weight_normalises(&self) -> bool;
+    /// [`Pointwise::BATCH_MEAN`]
+    fn has_batch_mean(&self) -> bool;
 }
 
 /// A number in which a [`Loss`] can be evaluated.
@@ -61,43 +73,70 @@ impl Kind for f64 {
 }
 
 /// A formula as a [`Loss`].
-pub struct Formula<L, const N: usize>(pub L);
+pub struct Formula<L, const N: usize, const D: usize>(pub L);
 
-impl<L: Pointwise<N>, const N: usize> Loss for Formula<L, N> {
-    fn operands(&self) -> usize {
-        N
+impl<L: Pointwise<N, D>, const N: usize, const D: usize> Loss for Formula<L, N, D> {
+    fn operands(&self) -> &'static [&'static str] {
+        const { &L::OPERANDS }
+    }
+
+    fn required(&self) -> usize {
+        L::REQUIRED
+    }
+
+    fn differentiable(&self) -> &'static [usize] {
+        const { &L::DIFFERENTIABLE }
+    }
+
+    fn asked(&self) -> usize {
+        L::ASKED
+    }
+
+    fn shared(&self) -> Option<usize> {
+        L::SHARED
     }
 
     fn weight_normalises(&self) -> bool {
         L::WEIGHT_NORMALISES
     }
+
+    fn has_batch_mean(&self) -> bool {
+        L::BATCH_MEAN
+    }
 }
 
-impl<L: Pointwise<N>, T: Real, const N: usize> Blocks<T> for Formula<L, N> {
-    fn domain(&self) -> Option<&'static [Option<(f64, f64)>]> {
-        L::DOMAIN.iter().any(Option::is_some).then_some(const { &L::DOMAIN })
+impl<L: Pointwise<N, D>, T: Real, const N: usize, const D: usize> Blocks<T> for Formula<L, N, D> {
+    fn domain(&self) -> Option<&'static [Domain]> {
+        L::DOMAIN.iter().any(|&domain| domain != Domain::Real).then_some(const { &L::DOMAIN })
     }
 
     fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>) {
         let loss = self.0;
         let operands: [&[T]; N] = std::array::from_fn(|i| operands[i]);
         match want {
-            Want::Value => isa.run(Evaluate::<_, _, N, true, false, false> { loss, operands, jets }),
-            Want::Gradient => isa.run(Evaluate::<_, _, N, false, true, false> { loss, operands, jets }),
-            Want::ValueAndGradient => isa.run(Evaluate::<_, _, N, true, true, false> { loss, operands, jets }),
-            Want::GradientAndHessian => isa.run(Evaluate::<_, _, N, false, true, true> { loss, operands, jets }),
+            Want::Value => isa.run(Evaluate::<_, _, N, D, true, false, false> { loss, operands, jets }),
+            Want::Gradient => isa.run(Evaluate::<_, _, N, D, false, true, false> { loss, operands, jets }),
+            Want::ValueAndGradient => isa.run(Evaluate::<_, _, N, D, true, true, false> { loss, operands, jets }),
+            Want::GradientAndHessian => isa.run(Evaluate::<_, _, N, D, false, true, true> { loss, operands, jets }),
         }
     }
 }
 
-struct Evaluate<'a, L, T, const N: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool> {
+struct Evaluate<'a, L, T, const N: usize, const D: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool> {
     loss: L,
     operands: [&'a [T]; N],
     jets: &'a mut Jets<T>,
 }
 
-impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool> Kernel
-    for Evaluate<'_, L, T, N, VALUE, SLOPE, CURVATURE>
+impl<
+    L: Pointwise<N, D>,
+    T: Real,
+    const N: usize,
+    const D: usize,
+    const VALUE: bool,
+    const SLOPE: bool,
+    const CURVATURE: bool,
+> Kernel for Evaluate<'_, L, T, N, D, VALUE, SLOPE, CURVATURE>
 {
     type Output = ();
 
@@ -110,30 +149,60 @@ impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: b
             return;
         }
         let part = |wanted: bool| if wanted { len } else { 0 };
+        let ([slope, other_slope], [curvature, other_curvature]) = (&mut jets.slope, &mut jets.curvature);
         // SAFETY: `fill` writes every element of each slice.
-        let (value, slope, curvature) = unsafe {
-            (jets.value.written(part(VALUE)), jets.slope.written(part(SLOPE)), jets.curvature.written(part(CURVATURE)))
+        let (value, slope, other_slope, curvature, other_curvature) = unsafe {
+            (
+                jets.value.written(part(VALUE)),
+                slope.written(part(SLOPE)),
+                other_slope.written(part(SLOPE && D > 1)),
+                curvature.written(part(CURVATURE)),
+                other_curvature.written(part(CURVATURE && D > 1)),
+            )
         };
-        Self::fill(loss, operands.map(|operand| &operand[..len]), len, value, slope, curvature);
+        let operands = operands.map(|operand| &operand[..len]);
+        Self::fill(loss, operands, len, value, slope, other_slope, curvature, other_curvature);
     }
 }
 
-impl<L: Pointwise<N>, T: Real, const N: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
-    Evaluate<'_, L, T, N, VALUE, SLOPE, CURVATURE>
+impl<
+    L: Pointwise<N, D>,
+    T: Real,
+    const N: usize,
+    const D: usize,
+    const VALUE: bool,
+    const SLOPE: bool,
+    const CURVATURE: bool,
+> Evaluate<'_, L, T, N, D, VALUE, SLOPE, CURVATURE>
 {
     /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
     #[inline(always)]
-    fn fill(loss: L, operands: [&[T]; N], len: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
+    fn fill(
+        loss: L,
+        operands: [&[T]; N],
+        len: usize,
+        value: &mut [T],
+        slope: &mut [T],
+        other_slope: &mut [T],
+        curvature: &mut [T],
+        other_curvature: &mut [T],
+    ) {
         for i in 0..len {
             let jet = loss.at(operands.map(|operand| operand[i]));
             if VALUE {
                 value[i] = jet.value;
             }
             if SLOPE {
-                slope[i] = jet.slope;
+                slope[i] = jet.slope[0];
+                if D > 1 {
+                    other_slope[i] = jet.slope[D - 1];
+                }
             }
             if CURVATURE {
-                curvature[i] = jet.curvature;
+                curvature[i] = jet.curvature[0];
+                if D > 1 {
+                    other_curvature[i] = jet.curvature[D - 1];
+                }
             }
         }
     }
@@ -156,9 +225,12 @@ pub struct Call<'a> {
     /// Where losses go, if they are not only summed.
     pub value: Option<&'a Operand>,
     /// Where first derivatives go.
-    pub slope: Option<&'a Operand>,
+    pub slope: [Option<&'a Operand>; MOST_SLOPES],
     /// Where second derivatives go.
-    pub curvature: Option<&'a Operand>,
+    pub curvature: [Option<&'a Operand>; MOST_SLOPES],
+    /// The operand, among those with derivatives, whose elements stand for as many consecutive ones of the visit each; and
+    /// the layout of its derivatives, which are sums over those.
+    pub shared: Option<(usize, &'a Layout)>,
     /// Whether the losses are summed.
     pub sum: bool,
 }
@@ -172,6 +244,8 @@ const MOST_WEIGHTS: usize = 2;
 struct State<T> {
     rooms: [Block<T>; ROOMS],
     jets: Jets<T>,
+    /// The sums of a shared operand's first and second derivatives, of the element that the visit is at.
+    shares: [f64; 2],
 }
 
 /// A buffer that is read block by block, and where.
@@ -250,7 +324,8 @@ impl Call<'_> {
     pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let len = self.layout.len();
-        let blocks = len.div_ceil(STEP);
+        // What shares an element is in one task, so that its derivatives' sum has one order.
+        let per_task = ELEMENTS_PER_TASK.next_multiple_of(self.share());
         let source = |operand, room| Source::new(self.layout, operand, room);
         let sources = Sources {
             operands: std::array::from_fn(|i| self.operands.get(i).map(|operand| source(operand, i))),
@@ -260,7 +335,12 @@ impl Call<'_> {
         let work = |tasks: &mut Tasks<'_>| {
             let mut state = State {
                 rooms: [const { Block::new() }; ROOMS],
-                jets: Jets { value: Block::new(), slope: Block::new(), curvature: Block::new() },
+                jets: Jets {
+                    value: Block::new(),
+                    slope: [const { Block::new() }; MOST_SLOPES],
+                    curvature: [const { Block::new() }; MOST_SLOPES],
+                },
+                shares: [0.0; 2],
             };
             let all = sources.operands.iter().chain(&sources.weights).chain([&sources.grad_output]);
             for source in all.flatten().filter(|_| len > 0) {
@@ -268,17 +348,20 @@ impl Call<'_> {
                 unsafe { source.prepare(isa, &mut state.rooms) };
             }
             let mut found = Found { sum: ExactSum::new(), outside: None };
-            for task in tasks {
-                for block in task * BLOCKS_PER_TASK..blocks.min((task + 1) * BLOCKS_PER_TASK) {
-                    let start = block * STEP;
+            while let Some(task) = tasks.next() {
+                let end = len.min((task + 1) * per_task);
+                for start in (task * per_task..end).step_by(STEP) {
                     // SAFETY: the caller's, and no other task has this block.
-                    unsafe { self.block(isa, loss, &sources, &mut state, &mut found, start, STEP.min(len - start)) };
+                    unsafe { self.block(isa, loss, &sources, &mut state, &mut found, start, STEP.min(end - start)) };
+                    if per_task > ELEMENTS_PER_TASK && tasks.are_stopped() {
+                        break;
+                    }
                 }
             }
             storage::fence();
             found
         };
-        let found = threads::share(blocks.div_ceil(BLOCKS_PER_TASK), len >= SPREAD_FROM, stop, work, Found::merge)?;
+        let found = threads::share(len.div_ceil(per_task), len >= SPREAD_FROM, stop, work, Found::merge)?;
         match found.outside {
             Some((index, operand)) => Err(Failure::Domain { operand, index }),
             None => Ok(found.sum),
@@ -307,24 +390,28 @@ impl Call<'_> {
             }
         }
         for (i, &domain) in loss.domain().unwrap_or_default().iter().enumerate() {
-            if let Some((low, high)) = domain
-                && !block::is_within(isa, operands[i], T::of(low), T::of(high))
-            {
+            if !block::is_within(isa, operands[i], domain) {
                 // SAFETY: the caller's.
                 unsafe {
                     let block = (start, len);
-                    Self::find_outside(isa, sources, other_rooms, found, block, (i, operands[i], low, high));
+                    Self::find_outside(isa, sources, other_rooms, found, block, (i, operands[i], domain));
                 }
             }
         }
         loss.evaluate(isa, self.want, &operands, &mut state.jets);
+        let Jets { value, slope: [slope, other_slope], curvature: [curvature, other_curvature] } = &mut state.jets;
+        let ([to_slope, to_other_slope], [to_curvature, to_other_curvature]) = (self.slope, self.curvature);
         let part = |wanted: bool| if wanted { len } else { 0 };
         // SAFETY: `evaluate` has written the parts that are wanted.
-        let (value, slope, curvature) = unsafe {
+        let (value, mut derivatives) = unsafe {
             (
-                state.jets.value.written(part(self.want.value())),
-                state.jets.slope.written(part(self.want.slope())),
-                state.jets.curvature.written(part(self.want.curvature())),
+                value.written(part(self.want.value())),
+                [
+                    (slope.written(part(to_slope.is_some())), to_slope),
+                    (other_slope.written(part(to_other_slope.is_some())), to_other_slope),
+                    (curvature.written(part(to_curvature.is_some())), to_curvature),
+                    (other_curvature.written(part(to_other_curvature.is_some())), to_other_curvature),
+                ],
             )
         };
         let factor = T::of(self.factor);
@@ -334,27 +421,82 @@ impl Call<'_> {
             let weights = unsafe { source.block(isa, start, len, room) };
             let factor = if unscaled { factor } else { T::ONE };
             block::weigh(isa, value, weights, T::ONE);
-            block::weigh(isa, slope, weights, factor);
-            block::weigh(isa, curvature, weights, factor);
+            for (derivative, _) in &mut derivatives {
+                block::weigh(isa, derivative, weights, factor);
+            }
             unscaled = false;
         }
         if unscaled && factor != T::ONE {
-            block::scale(isa, slope, factor);
-            block::scale(isa, curvature, factor);
+            for (derivative, _) in &mut derivatives {
+                block::scale(isa, derivative, factor);
+            }
         }
         if let Some(source) = &sources.grad_output {
             // SAFETY: the caller's.
-            block::multiply(isa, slope, unsafe { source.block(isa, start, len, &mut other_rooms[MOST_WEIGHTS]) });
+            let grad_output = unsafe { source.block(isa, start, len, &mut other_rooms[MOST_WEIGHTS]) };
+            for (derivative, _) in &mut derivatives {
+                block::multiply(isa, derivative, grad_output);
+            }
         }
         if self.sum {
             block::add(isa, &mut found.sum, value);
         }
-        for (output, values) in [(self.value, value), (self.slope, slope), (self.curvature, curvature)] {
-            if let Some(output) = output {
-                let stream = self.layout.len() * output.run.dtype.size() >= STREAM_FROM;
-                // SAFETY: the caller's.
-                unsafe { self.layout.put(isa, output, start, values, stream) };
+        // SAFETY: the caller's.
+        unsafe {
+            if let Some(output) = self.value {
+                self.put(isa, output, start, value);
             }
+            for (i, (derivative, output)) in derivatives.into_iter().enumerate() {
+                let Some(output) = output else { continue };
+                match self.shared {
+                    Some((shared, layout)) if shared == i % MOST_SLOPES => {
+                        let sum = &mut state.shares[i / MOST_SLOPES];
+                        Self::add_shares(isa, (layout, output), self.share(), start, derivative, sum);
+                    }
+                    _ => self.put(isa, output, start, derivative),
+                }
+            }
+        }
+    }
+
+    /// Writes a block of results.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    #[inline]
+    unsafe fn put<T: Real>(&self, isa: Isa, output: &Operand, start: usize, values: &[T]) {
+        let stream = self.layout.len() * output.run.dtype.size() >= STREAM_FROM;
+        // SAFETY: the caller's.
+        unsafe { self.layout.put(isa, output, start, values, stream) };
+    }
+
+    /// The number of elements that share one of the shared operand's.
+    fn share(&self) -> usize {
+        self.shared.map_or(1, |(_, layout)| self.layout.len() / layout.len().max(1)).max(1)
+    }
+
+    /// Adds a shared operand's derivatives, and writes those of the elements that are complete.
+    ///
+    /// # Safety
+    /// As [`Call::run`], and blocks must come one after the other, from an element's first share on.
+    unsafe fn add_shares<T: Real>(
+        isa: Isa,
+        (layout, output): (&Layout, &Operand),
+        share: usize,
+        mut start: usize,
+        mut derivatives: &[T],
+        sum: &mut f64,
+    ) {
+        while !derivatives.is_empty() {
+            let (now, later) = derivatives.split_at(derivatives.len().min(share - start % share));
+            *sum += now.iter().map(|derivative| derivative.to_f64()).sum::<f64>();
+            start += now.len();
+            if start.is_multiple_of(share) {
+                // SAFETY: the caller's; no other task has this element.
+                unsafe { layout.put(isa, output, start / share - 1, &[T::of(*sum)], false) };
+                *sum = 0.0;
+            }
+            derivatives = later;
         }
     }
 }
@@ -371,9 +513,9 @@ impl Call<'_> {
         rooms: &mut [Block<T>],
         found: &mut Found,
         (start, len): (usize, usize),
-        (operand, values, low, high): (usize, &[T], f64, f64),
+        (operand, values, domain): (usize, &[T], Domain),
     ) {
-        let outside = |&i: &usize| values[i] < T::of(low) || values[i] > T::of(high);
+        let outside = |&i: &usize| !domain.contains(values[i].to_f64());
         let mut suspects: Vec<usize> = (0..len).filter(outside).collect();
         for (source, room) in sources.weights.iter().flatten().zip(rooms) {
             // SAFETY: the caller's.
@@ -406,7 +548,7 @@ pub unsafe fn total_weight<T: Number>(
             unsafe { jets.value.filled(operands[0].len(), |value| value.fill(T::ONE)) };
         }
 
-        fn domain(&self) -> Option<&'static [Option<(f64, f64)>]> {
+        fn domain(&self) -> Option<&'static [Domain]> {
             None
         }
     }
@@ -418,8 +560,9 @@ pub unsafe fn total_weight<T: Number>(
         grad_output: None,
         factor: 1.0,
         value: None,
-        slope: None,
-        curvature: None,
+        slope: [None; MOST_SLOPES],
+        curvature: [None; MOST_SLOPES],
+        shared: None,
         sum: true,
     };
     // SAFETY: the caller's.

@@ -11,6 +11,6 @@ impl Pointwise for AbsoluteError {
     #[inline(always)]
     fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
         let d = x - y;
-        Jet { value: d.abs(), slope: d.sign(), curvature: T::ZERO }
+        Jet { value: d.abs(), slope: [d.sign()], curvature: [T::ZERO] }
     }
 }

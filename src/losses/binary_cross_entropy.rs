@@ -1,4 +1,4 @@
-use crate::loss::{Jet, Pointwise};
+use crate::loss::{Domain, Jet, Pointwise};
 use crate::real::Real;
 
 /// The cross-entropy of a probability p and a target t, −t ln p − (1 − t) ln(1 − p).
@@ -9,7 +9,7 @@ use crate::real::Real;
 pub struct BinaryCrossEntropy;
 
 impl Pointwise for BinaryCrossEntropy {
-    const DOMAIN: [Option<(f64, f64)>; 2] = [Some((0.0, 1.0)), Some((0.0, 1.0))];
+    const DOMAIN: [Domain; 2] = [Domain::Interval(0.0, 1.0); 2];
 
     #[inline(always)]
     fn at<T: Real>(&self, [p, t]: [T; 2]) -> Jet<T> {
@@ -21,9 +21,9 @@ impl Pointwise for BinaryCrossEntropy {
         let slope = (p - t) / variance;
         Jet {
             value: -(t * bounded(p.ln()) + (T::ONE - t) * bounded((-p).ln_1p())),
-            slope,
+            slope: [slope],
             // The derivative of the quotient, where the denominator is not bounded.
-            curvature: (T::ONE - slope * (T::ONE - p - p)) / variance,
+            curvature: [(T::ONE - slope * (T::ONE - p - p)) / variance],
         }
     }
 }
@@ -35,6 +35,9 @@ impl Pointwise for BinaryCrossEntropy {
 pub struct BinaryCrossEntropyWithLogits;
 
 impl Pointwise<3> for BinaryCrossEntropyWithLogits {
+    const OPERANDS: [&'static str; 3] = ["input", "target", "pos_weight"];
+    const REQUIRED: usize = 2;
+
     #[inline(always)]
     fn at<T: Real>(&self, [x, t, pos_weight]: [T; 3]) -> Jet<T> {
         let (negative, positive) = (T::ONE - t, pos_weight * t);
@@ -45,8 +48,8 @@ impl Pointwise<3> for BinaryCrossEntropyWithLogits {
         let part = |weight: T, magnitude: T| if weight == T::ZERO { weight } else { weight * (magnitude + softplus) };
         Jet {
             value: part(negative, x.max(T::ZERO)) + part(positive, (-x).max(T::ZERO)),
-            slope: negative * sigmoid - positive * complement,
-            curvature: (negative + positive) * sigmoid * complement,
+            slope: [negative * sigmoid - positive * complement],
+            curvature: [(negative + positive) * sigmoid * complement],
         }
     }
 }

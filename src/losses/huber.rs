@@ -15,6 +15,6 @@ impl Pointwise for Huber {
     fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
         let (d, delta) = (x - y, T::of(self.delta));
         let slope = d.clamp(-delta, delta);
-        Jet { value: slope * (d - T::of(0.5) * slope), slope, curvature: T::one_if(d.abs() <= delta) }
+        Jet { value: slope * (d - T::of(0.5) * slope), slope: [slope], curvature: [T::one_if(d.abs() <= delta)] }
     }
 }

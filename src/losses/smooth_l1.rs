@@ -19,8 +19,8 @@ impl Pointwise for SmoothL1 {
         let inside = d.abs() < beta;
         Jet {
             value: if inside { near } else { far },
-            slope: if inside { ratio } else { d.sign() },
-            curvature: if inside { T::ONE / beta } else { T::ZERO },
+            slope: [if inside { ratio } else { d.sign() }],
+            curvature: [if inside { T::ONE / beta } else { T::ZERO }],
         }
     }
 }

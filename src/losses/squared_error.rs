@@ -11,6 +11,6 @@ impl Pointwise for SquaredError {
     #[inline(always)]
     fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
         let d = x - y;
-        Jet { value: d * d, slope: d + d, curvature: T::of(2.0) }
+        Jet { value: d * d, slope: [d + d], curvature: [T::of(2.0)] }
     }
 }

@@ -71,6 +71,11 @@ impl<'py> Array<'py> {
         self.dtype
     }
 
+    /// Whether what is computed of the elements is computed in double precision.
+    pub fn is_double(&self) -> bool {
+        !matches!(self.dtype, Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16)
+    }
+
     /// The length of each axis.
     pub fn shape(&self) -> &[usize] {
         // SAFETY: an array's fields describe `nd` axes, whose lengths are not negative; the pointer may be null of none.
@@ -164,6 +169,18 @@ impl<'py> Array<'py> {
         let mut strides = vec![0; shape.len() - mine.len()];
         strides.extend(mine.iter().zip(self.strides()).map(|(&length, &stride)| if length == 1 { 0 } else { stride }));
         Ok(View { run: self.run(), strides, flat: false })
+    }
+
+    /// The elements over the leading axes of a shape, each the same along the others.
+    pub fn stretched(&self, shape: &[usize]) -> View {
+        let mut strides: Vec<isize> = self
+            .shape()
+            .iter()
+            .zip(self.strides())
+            .map(|(&length, &stride)| if length == 1 { 0 } else { stride })
+            .collect();
+        strides.resize(shape.len(), 0);
+        View { run: self.run(), strides, flat: false }
     }
 
     /// The elements over some of the array's axes.

@@ -1,19 +1,23 @@
-//! A call from Python: arguments to layouts, a driver, results to objects.
+//! A call from Python: the verbs and their results, whatever the kind of loss. Each kind says in a module of its own which
+//! arrays it takes, how their shapes must fit, and how its driver runs over them.
+
+mod pointwise;
+mod rows;
 
 use std::cell::Cell;
 
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyFloat;
+use pyo3::types::{PyDict, PyFloat, PyTuple};
 
-use crate::drive::layout::Operand;
-use crate::drive::rows::{Matrix, Target};
-use crate::drive::{Failure, SPREAD_FROM, Want, pointwise, rows};
+use crate::drive::{Failure, SPREAD_FROM, Want};
 use crate::losses;
-use crate::python::array::{Array, View, lay_out, tuple};
+use crate::python::array::{Array, tuple};
 use crate::python::{Loss, error};
-use crate::storage::Dtype;
 use crate::threads;
+
+/// The most inputs of a loss that have gradients.
+const MOST_INPUTS: usize = 3;
 
 /// What becomes of the losses of the samples.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub enum Reduction {
     Mean,
     /// Their sum.
     Sum,
+    /// Their mean times their number in an entry of the first axis.
+    BatchMean,
 }
 
 impl<'py> FromPyObject<'_, 'py> for Reduction {
@@ -34,6 +40,7 @@ impl<'py> FromPyObject<'_, 'py> for Reduction {
             Ok("mean") => Ok(Self::Mean),
             Ok("sum") => Ok(Self::Sum),
             Ok("none") => Ok(Self::None),
+            Ok("batchmean") => Ok(Self::BatchMean),
             Ok(other) => {
                 Err(PyValueError::new_err(format!("reduction must be 'none', 'mean' or 'sum', got {other:?}")))
             }
@@ -49,459 +56,356 @@ impl<'py> FromPyObject<'_, 'py> for Reduction {
 
 /// What all verbs take.
 pub struct Arguments<'a, 'py> {
-    pub input: &'a Bound<'py, PyAny>,
-    pub target: &'a Bound<'py, PyAny>,
-    pub weight: Option<&'a Bound<'py, PyAny>>,
-    pub pos_weight: Option<&'a Bound<'py, PyAny>>,
+    /// The operands that must be given, in the loss's order.
+    pub operands: &'a Bound<'py, PyTuple>,
+    /// The options that are arrays and given, by name.
+    pub arrays: Option<&'a Bound<'py, PyDict>>,
+    /// Weights of the samples.
     pub sample_weight: Option<&'a Bound<'py, PyAny>>,
+    /// What becomes of the losses.
     pub reduction: Reduction,
 }
 
-/// A call whose arguments are arrays of shapes that fit.
-pub struct Call<'a, 'py> {
-    py: Python<'py>,
-    loss: &'a Loss,
-    input: Array<'py>,
-    target: Array<'py>,
-    weight: Option<Array<'py>>,
-    pos_weight: Option<Array<'py>>,
-    sample_weight: Option<Array<'py>>,
-    reduction: Reduction,
-}
-
-/// Where results go.
-#[derive(Default)]
-struct Results<'py> {
-    value: Option<Array<'py>>,
-    slope: Option<Array<'py>>,
-    curvature: Option<Array<'py>>,
-}
-
-/// What a gradient is multiplied by.
-enum GradOutput<'py> {
-    Number(f64),
-    Array(Array<'py>),
-}
-
-impl Loss {
-    pub fn call<'a, 'py>(&'a self, arguments: &Arguments<'_, 'py>) -> PyResult<Call<'a, 'py>> {
-        let optional =
-            |name, object: Option<&Bound<'py, PyAny>>| object.map(|object| Array::new(name, object)).transpose();
-        let call = Call {
-            py: arguments.input.py(),
-            loss: self,
-            input: Array::new("input", arguments.input)?,
-            target: Array::new("target", arguments.target)?,
-            weight: optional("weight", arguments.weight)?,
-            pos_weight: optional("pos_weight", arguments.pos_weight)?,
-            sample_weight: optional("sample_weight", arguments.sample_weight)?,
-            reduction: arguments.reduction,
-        };
-        call.check_shapes()?;
-        Ok(call)
-    }
-}
-
-impl<'py> Call<'_, 'py> {
-    /// The losses.
-    pub fn value(&self, out: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        if out.is_some() && self.reduction != Reduction::None {
-            return Err(PyValueError::new_err("out takes the losses of the samples; it goes with reduction='none'"));
-        }
-        let mut results = Results { value: self.losses(out)?, ..Results::default() };
-        let value = self.run(Want::Value, &mut results, &GradOutput::Number(1.0))?;
-        Ok(self.reduced(value, results.value))
+impl<'py> Arguments<'_, 'py> {
+    fn operand(&self, index: usize, name: &'static str) -> PyResult<Array<'py>> {
+        Array::new(name, &*self.operands.get_borrowed_item(index)?)
     }
 
-    /// The losses and the gradient.
-    pub fn value_and_grad(&self, out: Option<&Bound<'py, PyAny>>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let mut results = Results { value: self.losses(None)?, slope: Some(self.derivative(out)?), curvature: None };
-        let value = self.run(Want::ValueAndGradient, &mut results, &GradOutput::Number(1.0))?;
-        let gradient = results.slope.take();
-        Ok((self.reduced(value, results.value), object(gradient)?))
+    fn array(&self, name: &'static str) -> PyResult<Option<Array<'py>>> {
+        match self.arrays {
+            Some(arrays) => arrays.get_item(name)?.map(|array| Array::new(name, &array)).transpose(),
+            None => Ok(None),
+        }
     }
 
-    /// The gradient and the diagonal of the Hessian.
-    pub fn grad_and_hess(
-        &self,
-        out: Option<&(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let slope = self.derivative(out.map(|pair| &pair.0))?;
-        let curvature = self.derivative(out.map(|pair| &pair.1))?;
-        if out.is_some() {
-            slope.check_apart(&curvature, false)?;
-        }
-        let mut results = Results { value: None, slope: Some(slope), curvature: Some(curvature) };
-        self.run(Want::GradientAndHessian, &mut results, &GradOutput::Number(1.0))?;
-        Ok((object(results.slope)?, object(results.curvature)?))
-    }
-
-    /// The gradient times the gradient with respect to the loss.
-    pub fn backward(
-        &self,
-        grad_output: &Bound<'py, PyAny>,
-        out: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let grad_output = if self.reduction == Reduction::None {
-            GradOutput::Array(Array::new("grad_output", grad_output)?)
-        } else {
-            let number = grad_output.extract().map_err(|_| {
-                PyTypeError::new_err(
-                    "grad_output must be a number, as the loss is, where it is reduced to 'mean' or 'sum'",
-                )
-            })?;
-            GradOutput::Number(number)
-        };
-        let mut results = Results { slope: Some(self.derivative(out)?), ..Results::default() };
-        self.run(Want::Gradient, &mut results, &grad_output)?;
-        object(results.slope)
-    }
-
-    /// The type that is computed in: whether it is double precision.
-    fn is_double(&self) -> bool {
-        !matches!(self.input.dtype(), Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16)
-    }
-
-    fn is_rowwise(&self) -> bool {
-        matches!(self.loss.loss, losses::Loss::Rowwise { .. })
-    }
-
-    /// Whether targets are probabilities: whether their shape is the input's.
-    fn is_of_probabilities(&self) -> bool {
-        self.is_rowwise() && self.input.shape() == self.target.shape()
-    }
-
-    fn check_shapes(&self) -> PyResult<()> {
-        let (input, target) = (self.input.shape(), self.target.shape());
-        if !self.is_rowwise() {
-            return if input == target {
-                Ok(())
-            } else {
-                let (input, target) = (tuple(input), tuple(target));
-                Err(PyValueError::new_err(format!(
-                    "input has shape {input} and target {target}; they must be the same"
-                )))
-            };
-        }
-        if input.is_empty() {
-            return Err(PyValueError::new_err("input must have an axis of classes, got a number"));
-        }
-        if self.classes() == 0 {
-            return Err(PyValueError::new_err(format!("input of shape {} has no classes", tuple(input))));
-        }
-        if let Some(weight) = &self.weight
-            && weight.shape() != [self.classes()]
-        {
-            let (got, classes) = (tuple(weight.shape()), self.classes());
-            return Err(PyValueError::new_err(format!(
-                "weight has shape {got}; expected a weight for each class, ({classes},)"
-            )));
-        }
-        let losses::Loss::Rowwise { probabilities, .. } = &self.loss.loss else { return Ok(()) };
-        if target == self.samples() {
-            return Ok(());
-        }
-        let labels = tuple(&self.samples());
-        if probabilities.is_none() || input != target {
-            let or = if probabilities.is_some() { " or, as probabilities, the input's" } else { "" };
-            let (input, target) = (tuple(input), tuple(target));
-            return Err(PyValueError::new_err(format!(
-                "target has shape {target}; expected {labels} as labels{or}, for an input of shape {input}"
-            )));
-        }
-        if self.loss.ignore_index.is_some_and(|index| index >= 0) {
-            return Err(PyValueError::new_err(
-                "ignore_index goes with labels; target has the input's shape, so it holds probabilities",
-            ));
-        }
-        if !self.target.dtype().is_float() {
-            return Err(PyTypeError::new_err(format!(
-                "target has the input's shape, so it holds probabilities, but its type is an integer's; labels have shape {labels}"
-            )));
+    fn refuse_batch_mean(&self) -> PyResult<()> {
+        if self.reduction == Reduction::BatchMean {
+            return Err(PyValueError::new_err("reduction must be 'none', 'mean' or 'sum', got \"batchmean\""));
         }
         Ok(())
     }
 
-    /// The axis of classes.
-    fn class_axis(&self) -> usize {
-        usize::from(self.input.shape().len() > 1)
-    }
-
-    fn classes(&self) -> usize {
-        self.input.shape()[self.class_axis()]
-    }
-
-    /// The shape of the losses.
-    fn samples(&self) -> Vec<usize> {
-        let mut shape = self.input.shape().to_vec();
-        if self.is_rowwise() {
-            shape.remove(self.class_axis());
-        }
-        shape
-    }
-
-    /// Where the losses go, if they are not reduced.
-    fn losses(&self, out: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Array<'py>>> {
-        if self.reduction != Reduction::None {
-            return Ok(None);
-        }
-        Ok(Some(match out {
-            Some(out) => self.apart(self.input.given("out", out, &self.samples())?)?,
-            None if self.is_rowwise() => self.input.new_of("losses", &self.samples())?,
-            None => self.input.new_like("losses")?,
-        }))
-    }
-
-    /// Where a derivative goes.
-    fn derivative(&self, out: Option<&Bound<'py, PyAny>>) -> PyResult<Array<'py>> {
-        match out {
-            Some(out) => self.apart(self.input.given("out", out, self.input.shape())?),
-            None => self.input.new_like("gradient"),
-        }
-    }
-
-    /// A result that shares memory with an argument at most element by element.
-    fn apart(&self, out: Array<'py>) -> PyResult<Array<'py>> {
-        // An element is written after all that it is computed from has been read, which of a row is a whole row.
-        let may_be_same = |other: &Array<'_>| out.shape() == self.input.shape() && other.shape() == self.input.shape();
-        let arguments = [&self.weight, &self.pos_weight, &self.sample_weight];
-        for other in [&self.input, &self.target].into_iter().chain(arguments.into_iter().flatten()) {
-            out.check_apart(other, may_be_same(other))?;
-        }
-        Ok(out)
-    }
-
-    /// Runs the call into the results; what it reduces to.
-    fn run(&self, want: Want, results: &mut Results<'py>, grad_output: &GradOutput<'py>) -> PyResult<f64> {
-        if let GradOutput::Array(array) = grad_output
-            && let Some(slope) = &results.slope
-        {
-            slope.check_apart(array, array.shape() == self.input.shape())?;
-        }
-        match &self.loss.loss {
-            losses::Loss::Pointwise(loss) => {
-                if self.is_double() {
-                    self.run_pointwise::<f64>(&**loss, want, results, grad_output)
-                } else {
-                    self.run_pointwise::<f32>(&**loss, want, results, grad_output)
-                }
-            }
-            losses::Loss::Rowwise { labels, probabilities } => {
-                let loss = match probabilities {
-                    Some(probabilities) if self.is_of_probabilities() => probabilities,
-                    _ => labels,
-                };
-                if self.is_double() {
-                    self.run_rows::<f64>(&**loss, want, results, grad_output)
-                } else {
-                    self.run_rows::<f32>(&**loss, want, results, grad_output)
-                }
-            }
-        }
-    }
-
-    fn run_pointwise<T: pointwise::Kind>(
-        &self,
-        loss: &dyn pointwise::Loss,
-        want: Want,
-        results: &Results<'py>,
-        grad_output: &GradOutput<'py>,
-    ) -> PyResult<f64> {
-        let shape = self.input.shape();
-        let broadcast = |array: &Array<'py>| array.broadcast(shape, "the input's shape");
-        // In this order: operands; weights that the mean divides by; other weights; and what else there is.
-        let mut views: Vec<View> = Vec::with_capacity(8);
-        views.push(self.input.view());
-        views.push(self.target.view());
-        let mut divisors = 0;
-        for (array, divides) in [(&self.sample_weight, true), (&self.weight, loss.weight_normalises())] {
-            if let Some(array) = array {
-                let view = broadcast(array)?;
-                views.insert(if divides { 2 } else { views.len() }, view);
-                divisors += usize::from(divides);
-            }
-        }
-        let weights = views.len() - 2;
-        let mut index = |array: Option<&Array<'py>>| -> PyResult<Option<usize>> {
-            let Some(array) = array else { return Ok(None) };
-            views.push(broadcast(array)?);
-            Ok(Some(views.len() - 1))
-        };
-        let pos_weight = index(self.pos_weight.as_ref())?;
-        let grad_output_at = index(if let GradOutput::Array(array) = grad_output { Some(array) } else { None })?;
-        let value = index(results.value.as_ref())?;
-        let slope = index(results.slope.as_ref())?;
-        let curvature = index(results.curvature.as_ref())?;
-        let domain = T::blocks(loss).domain();
-        let (layout, operands) = lay_out(shape, &views, domain.is_none());
-        let at = |index: Option<usize>| index.map(|index| &operands[index]);
-        let one = Operand::one();
-        let third = at(pos_weight).unwrap_or(&one);
-        let inputs = [operands[0].clone(), operands[1].clone(), third.clone()];
-        let weights = &operands[2..2 + weights];
-        let (reduction, factor) = (self.reduction, grad_output.factor());
-        self.interruptible(layout.len(), |stop| {
-            // SAFETY: the arrays live as long as the call; results were checked to be writable and apart from what is read.
-            unsafe {
-                let total = if reduction != Reduction::Mean {
-                    1.0
-                } else if divisors > 0 {
-                    pointwise::total_weight::<T>(&layout, &weights[..divisors], stop)?.value()
-                } else {
-                    layout.len() as f64
-                };
-                let mut call = pointwise::Call {
-                    layout: &layout,
-                    want: Want::Value,
-                    operands: &inputs[..loss.operands()],
-                    weights,
-                    grad_output: at(grad_output_at),
-                    factor: factor / total,
-                    value: None,
-                    slope: None,
-                    curvature: None,
-                    sum: false,
-                };
-                let overwrites = |index: Option<usize>| {
-                    index.is_some_and(|index| inputs.iter().any(|input| input.run.first == operands[index].run.first))
-                };
-                if domain.is_some() && (overwrites(slope) || overwrites(curvature) || overwrites(value)) {
-                    // What an error would be about must not be lost.
-                    call.run(T::blocks(loss), stop)?;
-                }
-                call.want = want;
-                (call.value, call.slope, call.curvature) = (at(value), at(slope), at(curvature));
-                call.sum = reduction != Reduction::None && want.value();
-                Ok(call.run(T::blocks(loss), stop)?.value() / total)
-            }
-        })
-    }
-
-    fn run_rows<T: rows::Kind>(
-        &self,
-        loss: &dyn rows::Loss,
-        want: Want,
-        results: &Results<'py>,
-        grad_output: &GradOutput<'py>,
-    ) -> PyResult<f64> {
-        let samples = self.samples();
-        let axis = self.class_axis();
-        let of_samples = |array: &Array<'py>| array.along((0..array.shape().len()).filter(|&other| other != axis));
-        let broadcast = |array: &Array<'py>| array.broadcast(&samples, "the samples' shape");
-        let probabilities = self.is_of_probabilities();
-        let mut views = vec![of_samples(&self.input)];
-        views.push(if probabilities { of_samples(&self.target) } else { self.target.view() });
-        let mut index = |view: Option<PyResult<View>>| -> PyResult<Option<usize>> {
-            let Some(view) = view else { return Ok(None) };
-            views.push(view?);
-            Ok(Some(views.len() - 1))
-        };
-        let sample_weight = index(self.sample_weight.as_ref().map(broadcast))?;
-        let grad_output_at =
-            index(if let GradOutput::Array(array) = grad_output { Some(broadcast(array)) } else { None })?;
-        let value = index(results.value.as_ref().map(|array| Ok(array.view())))?;
-        let slope = index(results.slope.as_ref().map(|array| Ok(of_samples(array))))?;
-        let curvature = index(results.curvature.as_ref().map(|array| Ok(of_samples(array))))?;
-        let (layout, operands) = lay_out(&samples, &views, false);
-        let at = |index: Option<usize>| index.map(|index| &operands[index]);
-        let matrix = |index: usize, array: &Array<'py>| Matrix {
-            samples: operands[index].clone(),
-            stride: array.strides()[axis],
-        };
-        let input = matrix(0, &self.input);
-        let target = if probabilities {
-            Target::Probabilities(matrix(1, &self.target))
-        } else {
-            Target::Labels(operands[1].clone())
-        };
-        let slope = slope.zip(results.slope.as_ref()).map(|(index, array)| matrix(index, array));
-        let curvature = curvature.zip(results.curvature.as_ref()).map(|(index, array)| matrix(index, array));
-        let mut call = rows::Call {
-            layout: &layout,
-            want,
-            classes: self.classes(),
-            input: &input,
-            target: &target,
-            class_weight: self.weight.as_ref().map(|weight| {
-                let mut run = weight.run();
-                run.stride = weight.strides()[0];
-                run
-            }),
-            ignore_index: self.loss.ignore_index,
-            sample_weight: at(sample_weight),
-            grad_output: at(grad_output_at),
-            factor: 1.0,
-            value: at(value),
-            slope: slope.as_ref(),
-            curvature: curvature.as_ref(),
-            sum: self.reduction != Reduction::None && want.value(),
-        };
-        let (is_mean, factor) = (self.reduction == Reduction::Mean, grad_output.factor());
-        self.interruptible(layout.len().saturating_mul(self.classes()), |stop| {
-            // SAFETY: the arrays live as long as the call; results were checked to be writable and apart from what is read.
-            unsafe {
-                let weight = call.total_weight::<T>(stop)?.value();
-                let total = if is_mean { weight } else { 1.0 };
-                call.factor = factor / total;
-                Ok(call.run(T::blocks(loss), stop)?.value() / total)
-            }
-        })
-    }
-
-    /// Runs work on so many elements; if they are many, without the interpreter, and answering its signals.
-    fn interruptible<R: Send>(
-        &self,
-        elements: usize,
-        work: impl FnOnce(&dyn Fn() -> bool) -> Result<R, Failure> + Send,
-    ) -> PyResult<R> {
-        match interruptible(self.py, elements, work)? {
-            Ok(result) => Ok(result),
-            Err(failure) => Err(self.error(failure)),
-        }
-    }
-
-    /// What was wrong, in the arguments' names.
-    fn error(&self, failure: Failure) -> PyErr {
-        match failure {
-            Failure::Interrupted => unreachable!("`interruptible` has raised"),
-            Failure::Label { row, label } => error::label(self.py, row, &self.samples(), label, self.classes()),
-            Failure::Domain { operand, index } => {
-                let array = if operand == 0 { &self.input } else { &self.target };
-                let losses::Loss::Pointwise(loss) = &self.loss.loss else {
-                    unreachable!("rowwise losses have no domain")
-                };
-                let domain = <f64 as pointwise::Kind>::blocks(&**loss).domain().and_then(|domains| domains[operand]);
-                let shape = array.shape();
-                let (layout, operands) = lay_out(shape, &[array.view()], false);
-                let mut value = [0.0];
-                // SAFETY: the array lives, and has this element.
-                unsafe { layout.at(&operands[0], index).load(crate::isa::Isa::active(), &mut value) };
-                error::domain(self.py, array.name(), index, shape, value[0], domain.unwrap_or_default())
-            }
-        }
-    }
-
-    /// The losses, or what they were reduced to.
-    fn reduced(&self, value: f64, losses: Option<Array<'py>>) -> Bound<'py, PyAny> {
-        match losses {
-            Some(losses) => losses.into_object(),
-            None => PyFloat::new(self.py, value).into_any(),
-        }
+    fn sample_weight(&self) -> PyResult<Option<Array<'py>>> {
+        self.sample_weight.map(|weight| Array::new("sample_weight", weight)).transpose()
     }
 }
 
-impl GradOutput<'_> {
-    fn factor(&self) -> f64 {
+/// A call whose arguments are arrays of shapes that fit. The first of its inputs decides the type that is computed in, and
+/// that of the losses.
+pub trait Call<'py> {
+    /// The inputs that have gradients, in the loss's order.
+    fn input(&self, index: usize) -> Option<&Array<'py>>;
+
+    /// Visits everything that is read.
+    fn visit(&self, visitor: &mut dyn FnMut(&Array<'py>) -> PyResult<()>) -> PyResult<()>;
+
+    /// The shape of the losses.
+    fn losses_shape(&self) -> Vec<usize>;
+
+    /// Where new losses go.
+    fn new_losses(&self, input: &Array<'py>) -> PyResult<Array<'py>> {
+        input.new_of("losses", &self.losses_shape())
+    }
+
+    /// Whether a derivative may be written over what is read of the input's shape: whether an element, and with it all
+    /// that it is computed from, is read before it is written.
+    fn overwrites(&self) -> bool {
+        true
+    }
+
+    /// Runs the call into the results; what it reduces to.
+    fn run(&self, want: Want, results: &Results<'py>, grad_output: &GradOutput<'py>) -> PyResult<f64>;
+}
+
+/// Where results go.
+#[derive(Default)]
+pub struct Results<'py> {
+    /// The losses.
+    pub value: Option<Array<'py>>,
+    /// The gradient with respect to each input.
+    pub slope: [Option<Array<'py>>; MOST_INPUTS],
+    /// The diagonal of the Hessian with respect to each input.
+    pub curvature: [Option<Array<'py>>; MOST_INPUTS],
+}
+
+/// What a gradient is multiplied by.
+pub enum GradOutput<'py> {
+    /// Where losses are reduced.
+    Number(f64),
+    /// Where they are not.
+    Array(Array<'py>),
+}
+
+impl<'py> GradOutput<'py> {
+    const ONE: Self = Self::Number(1.0);
+
+    /// The factor that is the same everywhere.
+    pub fn factor(&self) -> f64 {
         match self {
             Self::Number(number) => *number,
             Self::Array(_) => 1.0,
         }
     }
+
+    /// The factors, where they differ.
+    pub fn array(&self) -> Option<&Array<'py>> {
+        match self {
+            Self::Number(_) => None,
+            Self::Array(array) => Some(array),
+        }
+    }
 }
 
-/// The array of a result that was asked for.
-fn object(array: Option<Array<'_>>) -> PyResult<Bound<'_, PyAny>> {
-    array.map(Array::into_object).ok_or_else(|| PyValueError::new_err("no result"))
+impl Loss {
+    /// The call of this loss with some arguments.
+    fn with_call<'py, R>(
+        &self,
+        arguments: &Arguments<'_, 'py>,
+        run: impl FnOnce(&dyn Call<'py>) -> PyResult<R>,
+    ) -> PyResult<R> {
+        error::without_panic(|| match &self.loss {
+            losses::Loss::Pointwise(loss) => run(&pointwise::Pointwise::new(&**loss, arguments)?),
+            losses::Loss::Rowwise { labels, probabilities, ignore_index } => {
+                run(&rows::Rows::new(&**labels, probabilities.as_deref(), *ignore_index, arguments)?)
+            }
+        })
+    }
+
+    /// The loss.
+    pub fn evaluate<'py>(
+        &self,
+        arguments: &Arguments<'_, 'py>,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.with_call(arguments, |call| {
+            if out.is_some() && arguments.reduction != Reduction::None {
+                return Err(PyValueError::new_err(
+                    "out takes the losses of the samples; it goes with reduction='none'",
+                ));
+            }
+            let mut results = Results { value: losses(call, arguments.reduction, out)?, ..Results::default() };
+            let value = call.run(Want::Value, &results, &GradOutput::ONE)?;
+            Ok(reduced(arguments, value, results.value.take()))
+        })
+    }
+
+    /// The loss and its gradients.
+    pub fn differentiate<'py>(
+        &self,
+        arguments: &Arguments<'_, 'py>,
+        wrt: Option<&Bound<'py, PyAny>>,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        self.with_call(arguments, |call| {
+            let chosen = Chosen::new(call, self.loss.asked(), wrt)?;
+            let mut results = Results { value: losses(call, arguments.reduction, None)?, ..Results::default() };
+            chosen.derivatives(call, out, "gradient", &mut results.slope)?;
+            check_apart(&results)?;
+            let value = call.run(Want::ValueAndGradient, &results, &GradOutput::ONE)?;
+            let gradient = chosen.result(&arguments.operands.py(), &mut results.slope)?;
+            Ok((reduced(arguments, value, results.value.take()), gradient))
+        })
+    }
+
+    /// The gradients and the diagonals of the Hessians.
+    pub fn differentiate_twice<'py>(
+        &self,
+        arguments: &Arguments<'_, 'py>,
+        wrt: Option<&Bound<'py, PyAny>>,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        self.with_call(arguments, |call| {
+            if !self.loss.has_hessian() {
+                return Err(PyTypeError::new_err(format!("{} has no Hessian here; its gradient it has", self.name)));
+            }
+            let chosen = Chosen::new(call, self.loss.asked(), wrt)?;
+            let outs: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = match out {
+                Some(out) => Some(out.extract().map_err(|_| {
+                    PyTypeError::new_err("out must be a pair, for the gradient and for the diagonal of the Hessian")
+                })?),
+                None => None,
+            };
+            let mut results = Results::default();
+            chosen.derivatives(call, outs.as_ref().map(|pair| &pair.0), "gradient", &mut results.slope)?;
+            chosen.derivatives(call, outs.as_ref().map(|pair| &pair.1), "hessian", &mut results.curvature)?;
+            check_apart(&results)?;
+            call.run(Want::GradientAndHessian, &results, &GradOutput::ONE)?;
+            let py = arguments.operands.py();
+            Ok((chosen.result(&py, &mut results.slope)?, chosen.result(&py, &mut results.curvature)?))
+        })
+    }
+
+    /// The gradients times the gradient with respect to the loss.
+    pub fn multiply<'py>(
+        &self,
+        grad_output: &Bound<'py, PyAny>,
+        arguments: &Arguments<'_, 'py>,
+        wrt: Option<&Bound<'py, PyAny>>,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.with_call(arguments, |call| {
+            let chosen = Chosen::new(call, self.loss.asked(), wrt)?;
+            let grad_output = if arguments.reduction == Reduction::None {
+                GradOutput::Array(Array::new("grad_output", grad_output)?)
+            } else {
+                let number = grad_output.extract().map_err(|_| {
+                    PyTypeError::new_err("grad_output must be a number, as the loss is, where it is reduced")
+                })?;
+                GradOutput::Number(number)
+            };
+            let mut results = Results::default();
+            chosen.derivatives(call, out, "gradient", &mut results.slope)?;
+            check_apart(&results)?;
+            if let Some(array) = grad_output.array() {
+                for slope in results.slope.iter().flatten() {
+                    slope.check_apart(array, array.shape() == slope.shape() && call.overwrites())?;
+                }
+            }
+            call.run(Want::Gradient, &results, &grad_output)?;
+            chosen.result(&arguments.operands.py(), &mut results.slope)
+        })
+    }
+}
+
+/// The inputs that a call's derivatives are with respect to.
+struct Chosen {
+    indices: [usize; MOST_INPUTS],
+    count: usize,
+    /// Whether the result is an array, and not a tuple of them.
+    is_one: bool,
+}
+
+impl Chosen {
+    fn new<'py>(call: &dyn Call<'py>, asked: usize, wrt: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
+        let indices = std::array::from_fn(|index| index);
+        let Some(wrt) = wrt else {
+            return Ok(Self { indices, count: asked, is_one: asked == 1 });
+        };
+        let inputs = || indices.iter().map_while(|&index| call.input(index).map(Array::name));
+        let index = |name: &str| {
+            inputs().position(|input| input == name).ok_or_else(|| {
+                let names: Vec<String> = inputs().map(|name| format!("'{name}'")).collect();
+                PyValueError::new_err(format!("wrt must be among {}, got {name:?}", names.join(", ")))
+            })
+        };
+        if let Ok(name) = wrt.extract::<&str>() {
+            return Ok(Self { indices: [index(name)?; MOST_INPUTS], count: 1, is_one: true });
+        }
+        let names: Vec<String> = wrt.extract().map_err(|_| {
+            let class = wrt.get_type().name().map_or_else(|_| "an object".into(), |name| name.to_string());
+            PyTypeError::new_err(format!("wrt must be the name of an input, or a tuple of names, got {class}"))
+        })?;
+        let mut chosen = Self { indices, count: names.len(), is_one: false };
+        if names.is_empty() || (1..names.len()).any(|i| names[..i].contains(&names[i])) {
+            return Err(PyValueError::new_err("wrt must name an input, and each only once"));
+        }
+        for (chosen, name) in chosen.indices.iter_mut().zip(&names) {
+            *chosen = index(name)?;
+        }
+        Ok(chosen)
+    }
+
+    fn indices(&self) -> &[usize] {
+        &self.indices[..self.count]
+    }
+
+    /// Makes room for derivatives, or takes the caller's.
+    fn derivatives<'py>(
+        &self,
+        call: &dyn Call<'py>,
+        out: Option<&Bound<'py, PyAny>>,
+        name: &'static str,
+        room: &mut [Option<Array<'py>>; MOST_INPUTS],
+    ) -> PyResult<()> {
+        let outs: Vec<Bound<'py, PyAny>> = match out {
+            Some(out) if !self.is_one => {
+                let outs = out.cast::<PyTuple>().ok().filter(|outs| outs.len() == self.count);
+                let outs = outs.ok_or_else(|| {
+                    let count = self.count;
+                    PyTypeError::new_err(format!("out must be a tuple of {count} arrays, one for each {name}"))
+                })?;
+                outs.iter().collect()
+            }
+            _ => Vec::new(),
+        };
+        for (i, &index) in self.indices().iter().enumerate() {
+            let Some(input) = call.input(index) else { continue };
+            let out = if self.is_one { out } else { outs.get(i) };
+            room[index] = Some(match out {
+                Some(out) => apart(call, input.given("out", out, input.shape())?)?,
+                None => input.new_like(name)?,
+            });
+        }
+        Ok(())
+    }
+
+    /// The derivatives as they are returned.
+    fn result<'py>(
+        &self,
+        py: &Python<'py>,
+        room: &mut [Option<Array<'py>>; MOST_INPUTS],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut object =
+            |index: usize| room[index].take().map(Array::into_object).ok_or_else(|| PyValueError::new_err("no result"));
+        if self.is_one {
+            return object(self.indices[0]);
+        }
+        let objects: Vec<_> = self.indices().iter().map(|&index| object(index)).collect::<PyResult<_>>()?;
+        Ok(PyTuple::new(*py, objects)?.into_any())
+    }
+}
+
+/// Where the losses go, if they are not reduced.
+fn losses<'py>(
+    call: &dyn Call<'py>,
+    reduction: Reduction,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Array<'py>>> {
+    let Some(input) = call.input(0).filter(|_| reduction == Reduction::None) else { return Ok(None) };
+    Ok(Some(match out {
+        Some(out) => apart(call, input.given("out", out, &call.losses_shape())?)?,
+        None => call.new_losses(input)?,
+    }))
+}
+
+/// A result that shares memory with an argument at most element by element.
+fn apart<'py>(call: &dyn Call<'py>, out: Array<'py>) -> PyResult<Array<'py>> {
+    let shape = call.input(0).map(Array::shape);
+    let overwrites = call.overwrites() && shape == Some(out.shape());
+    call.visit(&mut |other| out.check_apart(other, overwrites && other.shape() == out.shape()))?;
+    Ok(out)
+}
+
+/// Refuses results that share memory with one another.
+fn check_apart(results: &Results<'_>) -> PyResult<()> {
+    let all = || results.value.iter().chain(results.slope.iter().flatten()).chain(results.curvature.iter().flatten());
+    for (i, result) in all().enumerate().skip(1) {
+        for other in all().take(i) {
+            result.check_apart(other, false)?;
+        }
+    }
+    Ok(())
+}
+
+/// The losses, or what they were reduced to.
+fn reduced<'py>(arguments: &Arguments<'_, 'py>, value: f64, losses: Option<Array<'py>>) -> Bound<'py, PyAny> {
+    match losses {
+        Some(losses) => losses.into_object(),
+        None => PyFloat::new(arguments.operands.py(), value).into_any(),
+    }
+}
+
+/// Requires two arrays to have one shape.
+///
+/// # Errors
+/// If they have not.
+fn check_same_shape(one: &Array<'_>, other: &Array<'_>) -> PyResult<()> {
+    if one.shape() == other.shape() {
+        return Ok(());
+    }
+    let (name, shape) = (one.name(), tuple(one.shape()));
+    let (other, other_shape) = (other.name(), tuple(other.shape()));
+    Err(PyValueError::new_err(format!("{name} has shape {shape} and {other} {other_shape}; they must be the same")))
 }
 
 /// Runs work on so many elements; if they are many, without the interpreter, and answering its signals.

@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::loss::Domain;
+
 pyo3::create_exception!(
     lossrs,
     LabelError,
@@ -71,8 +73,16 @@ pub fn label(py: Python<'_>, row: usize, shape: &[usize], label: Result<i128, f6
 }
 
 /// A value outside its domain.
-pub fn domain(py: Python<'_>, name: &str, row: usize, shape: &[usize], value: f64, (low, high): (f64, f64)) -> PyErr {
-    let error = DomainError::new_err(format!("{name} {value:?}{} is outside [{low}, {high}]", place(row, shape)));
+pub fn domain(py: Python<'_>, name: &str, row: usize, shape: &[usize], value: f64, domain: Domain) -> PyErr {
+    let place = place(row, shape);
+    let error = DomainError::new_err(match domain {
+        Domain::Interval(low, high) if high == f64::INFINITY => {
+            format!("{name} {value:?}{place} is less than {low}")
+        }
+        Domain::Interval(low, high) => format!("{name} {value:?}{place} is outside [{low}, {high}]"),
+        Domain::Sign => format!("{name} {value:?}{place} is neither 1 nor -1"),
+        Domain::Real => unreachable!("any value is real"),
+    });
     let instance = error.value(py);
     let named = instance.setattr("row", row).and_then(|()| instance.setattr("value", value));
     named.err().unwrap_or(error)

@@ -1,0 +1,3 @@
+"""A definition for each loss: its options, its formula and where it comes from."""
+
+from lossrs.definitions import pointwise, rows  # noqa: F401 (registers the losses)

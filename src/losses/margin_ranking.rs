@@ -1,0 +1,23 @@
+use crate::loss::{Domain, Jet, Pointwise};
+use crate::real::Real;
+
+/// Of two scores and the sign y of the order that they should be in, max(0, Δ − y (x₁ − x₂)). At the hinge the slopes are
+/// those of the line, as torch has it.
+#[derive(Clone, Copy)]
+pub struct MarginRanking {
+    /// Δ
+    pub margin: f64,
+}
+
+impl Pointwise<3, 2> for MarginRanking {
+    const OPERANDS: [&'static str; 3] = ["input1", "input2", "target"];
+    const DOMAIN: [Domain; 3] = [Domain::Real, Domain::Real, Domain::Sign];
+
+    #[inline(always)]
+    fn at<T: Real>(&self, [first, second, y]: [T; 3]) -> Jet<T, 2> {
+        let gap = T::of(self.margin) - y * (first - second);
+        // `max` would drop a NaN.
+        let (value, slope) = if gap < T::ZERO { (T::ZERO, T::ZERO) } else { (gap, y) };
+        Jet { value, slope: [-slope, slope], curvature: [T::ZERO; 2] }
+    }
+}

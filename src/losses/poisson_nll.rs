@@ -1,0 +1,35 @@
+use crate::loss::{Jet, Pointwise};
+use crate::real::Real;
+
+/// The negative log-likelihood of a count t under Poisson's law: e^x − t x of the logarithm x of its mean, or x − t ln(x + ε)
+/// of the mean x itself. In full, Stirling's t ln t − t + ln(2πt)/2 stands for ln t! where t > 1, as torch has it.
+#[derive(Clone, Copy)]
+pub struct PoissonNll<const LOG_INPUT: bool, const FULL: bool> {
+    /// ε
+    pub eps: f64,
+}
+
+impl<const LOG_INPUT: bool, const FULL: bool> Pointwise for PoissonNll<LOG_INPUT, FULL> {
+    #[inline(always)]
+    fn at<T: Real>(&self, [x, t]: [T; 2]) -> Jet<T> {
+        // 0 · ∞ = 0: a count of 0 is certain where the mean is 0.
+        let times = |logarithm: T| if t == T::ZERO { T::ZERO } else { t * logarithm };
+        let (value, slope, curvature) = if LOG_INPUT {
+            let mean = x.exp();
+            (mean - times(x), mean - t, mean)
+        } else {
+            let mean = x + T::of(self.eps);
+            let ratio = if t == T::ZERO { t } else { t / mean };
+            (x - times(mean.ln()), T::ONE - ratio, if t == T::ZERO { t } else { ratio / mean })
+        };
+        let value = if FULL {
+            let half = T::of(0.5);
+            // Ordered so that nothing overflows before the result does.
+            let stirling = (t + half) * t.ln() - t + T::of(std::f64::consts::TAU.ln() / 2.0);
+            if t > T::ONE { value + stirling } else { value }
+        } else {
+            value
+        };
+        Jet { value, slope: [slope], curvature: [curvature] }
+    }
+}
