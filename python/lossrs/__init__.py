@@ -1,7 +1,7 @@
 """Loss functions and their derivatives on NumPy buffers, at the speed of memory.
 
-`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the number of threads, the exact
-sum and the accumulator of losses. `losses` maps each functional name to its class.
+`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the accumulator that scores with
+them, the exact sum and the number of threads. `losses` maps each functional name to its class.
 """
 
 from lossrs import functional

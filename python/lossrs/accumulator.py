@@ -143,7 +143,8 @@ class Summary:
         if self.histogram is None:
             raise ValueError("quantiles need histograms: Accumulator(loss, histogram=True)")
         # No loss is beyond the extremes, which are known without error.
-        return np.clip(self.histogram.quantile(q), self.minimum, self.maximum)[()]
+        quantiles = np.clip(self.histogram.quantile(q), self.minimum, self.maximum)
+        return np.select([np.equal(q, 0), np.equal(q, 1)], [self.minimum, self.maximum], quantiles)[()]
 
     def bits_per_byte(self, bytes: float) -> float:
         """Return the sum in bits over a number of bytes: of a language model's losses, over those of the text."""
@@ -588,7 +589,7 @@ def _weights(sample_weight: ArrayLike) -> Array:
 
 def _times(row_losses: Array, weight: Array, ignored: Array) -> Array:
     with np.errstate(all="ignore"):
-        values: Array = row_losses * weight
+        values: Array = np.asarray(row_losses * weight)
     values[ignored] = 0
     return values
 
@@ -660,7 +661,9 @@ def _keys(column: Any, shape: tuple[int, ...]) -> Any:
             labels = [*labels, None]
         return codes, labels
     array = _of_objects(column)
-    if array.dtype.kind in "iu" and not (array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max):
+    if array.dtype.kind in "iu" and not (
+        array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max
+    ):
         return _broadcast("group", array.astype(np.int64), shape)
     if array.dtype.kind == "b":
         return _broadcast("group", array.astype(np.int64), shape), [False, True]
@@ -669,7 +672,9 @@ def _keys(column: Any, shape: tuple[int, ...]) -> Any:
     if array.dtype.kind in "OT":
         numbers: dict[tuple[type, Any], int] = {}
         objects = array.astype(object).reshape(-1).tolist()
-        codes = np.fromiter((numbers.setdefault((type(key), key), len(numbers)) for key in objects), np.int64, len(objects))
+        codes = np.fromiter(
+            (numbers.setdefault((type(key), key), len(numbers)) for key in objects), np.int64, len(objects)
+        )
         labels = [key.item() if isinstance(key, np.generic) else key for _, key in numbers]
         for label in labels:
             if not (label is None or isinstance(label, int | str)):
@@ -682,9 +687,10 @@ def _of_objects(column: Any) -> Array:
     array = np.asarray(column)
     if isinstance(column, np.ndarray) or array.dtype.kind in "iubO":
         return array
-    # A list of strings and other things would become one of strings alone.
+    # A list of strings and other things would become one of strings alone, and those lose zeros at their end.
     objects = np.asarray(column, object)
-    return array if all(isinstance(key, str) for key in objects.reshape(-1).tolist()) else objects
+    plain = all(isinstance(key, str) and not key.endswith("\0") for key in objects.reshape(-1).tolist())
+    return array if plain else objects
 
 
 def _categories(column: Any) -> tuple[Array, list[Part]] | None:
@@ -710,15 +716,15 @@ def _broadcast(name: str, array: Array, shape: tuple[int, ...]) -> Array:
     try:
         return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
     except ValueError:
-        raise ValueError(
-            f"{name} of shape {array.shape} does not broadcast to the losses' shape, {shape}"
-        ) from None
+        raise ValueError(f"{name} of shape {array.shape} does not broadcast to the losses' shape, {shape}") from None
 
 
 def _ids(ids: ArrayLike, shape: tuple[int, ...]) -> tuple[Array | None, Array | None]:
     _refuse_masked("ids", ids)
     array = np.asarray(ids)
-    if array.dtype.kind in "iu" and not (array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max):
+    if array.dtype.kind in "iu" and not (
+        array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max
+    ):
         return _broadcast("ids", array.astype(np.int64), shape), None
     if array.dtype.kind in "OT" and all(isinstance(name, str) for name in array.reshape(-1).tolist()):
         array = array.astype(str)
@@ -766,7 +772,9 @@ def _summary(columns: dict[str, Any], number: int, loss: Loss) -> Summary:
     histogram = worst = None
     if "histogram" in columns:
         ends, *arrays = columns["histogram"]
-        lower, upper, counts = (array[slice(int(ends[number - 1]) if number else 0, int(ends[number]))] for array in arrays)
+        lower, upper, counts = (
+            array[slice(int(ends[number - 1]) if number else 0, int(ends[number]))] for array in arrays
+        )
         histogram = Histogram(lower, upper, counts)
     ends, worst_losses, rows, ids = columns["worst"]
     if len(worst_losses):

@@ -552,7 +552,7 @@ impl Histogram {
             let size = if bucket < 0 { -1 - bucket } else { bucket };
             let (near, far) = (edge(size), edge(size + 1));
             // Infinity is a bucket of its own.
-            let far = if near.is_infinite() { near } else { far };
+            let far = if near.is_infinite() { near } else { far.min(f64::MAX) };
             let (lower, upper) = if bucket < 0 { (-far, -near) } else { (near, far) };
             buckets.0.push(lower);
             buckets.1.push(upper);

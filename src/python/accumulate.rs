@@ -55,7 +55,7 @@ impl Accumulation {
         first: i64,
         numbers: Option<&Bound<'py, PyAny>>,
         names: Option<&Bound<'py, PyAny>>,
-        keys: Vec<Bound<'py, PyAny>>,
+        keys: &Bound<'py, PyList>,
     ) -> PyResult<()> {
         let optional =
             |name, object: Option<&Bound<'py, PyAny>>| object.map(|object| Array::new(name, object)).transpose();
@@ -67,7 +67,7 @@ impl Accumulation {
             first,
             numbers: optional("ids", numbers)?,
             names: optional("ids", names)?,
-            keys: keys.iter().map(Keys::new).collect::<PyResult<_>>()?,
+            keys: keys.iter().map(|keys| Keys::new(&keys)).collect::<PyResult<_>>()?,
         };
         error::without_panic(|| {
             if arguments.losses.dtype() == Dtype::Float32 {
@@ -208,10 +208,13 @@ fn part(object: &Bound<'_, PyAny>) -> PyResult<Part> {
 }
 
 fn text_object<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    match std::str::from_utf8(text) {
-        Ok(text) => Ok(PyString::new(py, text).into_any()),
-        Err(_) => PyBytes::new(py, text).call_method1("decode", ("utf-8", "surrogatepass")),
+    if let Ok(text) = std::str::from_utf8(text) {
+        return Ok(PyString::new(py, text).into_any());
     }
+    let bytes = PyBytes::new(py, text);
+    let surrogates = bytes.call_method1("decode", ("utf-8", "surrogatepass"));
+    // Only of a state that nobody wrote.
+    surrogates.or_else(|_| bytes.call_method1("decode", ("utf-8", "replace")))
 }
 
 fn part_object<'py>(py: Python<'py>, part: &Part) -> PyResult<Bound<'py, PyAny>> {
@@ -278,13 +281,11 @@ impl Columns {
         let keys = self.keys.into_iter().map(|column| {
             let integers: Option<Vec<i64>> =
                 column.iter().map(|part| if let Part::Integer(value) = part { Some(*value) } else { None }).collect();
-            match integers {
-                Some(integers) => Ok(integers.into_pyarray(py).into_any()),
-                None => {
-                    let objects = column.iter().map(|part| part_object(py, part)).collect::<PyResult<Vec<_>>>()?;
-                    Ok(PyList::new(py, objects)?.into_any())
-                }
+            if let Some(integers) = integers {
+                return Ok(integers.into_pyarray(py).into_any());
             }
+            let objects = column.iter().map(|part| part_object(py, part)).collect::<PyResult<Vec<_>>>()?;
+            Ok(PyList::new(py, objects)?.into_any())
         });
         dict.set_item("keys", PyList::new(py, keys.collect::<PyResult<Vec<_>>>()?)?)?;
         for (name, column) in ["rows", "ignored", "nonfinite"].into_iter().zip(self.counts) {
