@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use _lossrs::drive::block::{self, Number};
 use _lossrs::drive::layout::{Layout, Operand};
-use _lossrs::drive::{Want, pointwise, rows};
+use _lossrs::drive::{Want, embeddings, pointwise, rows};
 use _lossrs::isa::Isa;
 use _lossrs::loss::Domain;
 use _lossrs::losses::{self, Loss, Parameter, Parameters};
@@ -169,12 +169,51 @@ fn rowwise<T: rows::Kind>(criterion: &mut Criterion, name: &str, number: &str, l
     }
 }
 
+fn embeddings<T: embeddings::Kind>(criterion: &mut Criterion, name: &str, number: &str, loss: &dyn embeddings::Loss) {
+    let samples = ELEMENTS / CLASSES;
+    let vectors: Vec<Vec<T>> =
+        (0..loss.vectors()).map(|m| numbers::<T>(ELEMENTS, -1.0 - m as f64, 1.0 + m as f64)).collect();
+    let matrices: Vec<rows::Matrix> = vectors
+        .iter()
+        .map(|values| {
+            let mut samples = flat(values, Dtype::of::<T>());
+            samples.run.stride = (CLASSES * size_of::<T>()) as isize;
+            rows::Matrix { samples, stride: size_of::<T>() as isize }
+        })
+        .collect();
+    let (layout, targets) = (Layout::flat(samples), vec![T::ONE; samples]);
+    let target = flat(&targets, Dtype::of::<T>());
+    for (want, wanted) in [(Want::Value, "value"), (Want::ValueAndGradient, "value and gradient")] {
+        let call = embeddings::Call {
+            layout: &layout,
+            want,
+            features: CLASSES,
+            vectors: &matrices,
+            target: Some(&target),
+            domain: loss.targets(),
+            sample_weight: None,
+            grad_output: None,
+            factor: 1.0,
+            value: None,
+            slopes: &[],
+            sum: false,
+        };
+        each_isa(criterion, name, &format!("{number}/{wanted}"), ELEMENTS, |_| {
+            // SAFETY: the buffers have `samples` rows of as many features as the call.
+            black_box(unsafe { call.run::<T>(T::blocks(loss), &|| false) }).unwrap();
+        });
+    }
+}
+
 fn formulas(criterion: &mut Criterion) {
     for name in losses::NAMES {
         let parameters = |name: &str| {
             Some(match name {
                 "label_smoothing" => Parameter::Number(0.0),
                 "ignore_index" => Parameter::Integer(-100),
+                "swap" | "full" | "log_target" | "log_input" => Parameter::Integer(0),
+                "p" => Parameter::Number(2.0),
+                "distance_function" => Parameter::Word("cosine".into()),
                 _ => Parameter::Number(1.0),
             })
         };
@@ -182,6 +221,10 @@ fn formulas(criterion: &mut Criterion) {
             Loss::Pointwise(loss) => {
                 pointwise::<f32>(criterion, name, "f32", &*loss);
                 pointwise::<f64>(criterion, name, "f64", &*loss);
+            }
+            Loss::Embeddings(loss) => {
+                embeddings::<f32>(criterion, name, "f32", &*loss);
+                embeddings::<f64>(criterion, name, "f64", &*loss);
             }
             Loss::Rowwise { labels, probabilities, .. } => {
                 rowwise::<f32>(criterion, name, "f32", &*labels, true);

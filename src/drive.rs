@@ -1,6 +1,7 @@
 //! The drivers: how a formula meets buffers of any type, layout and size. One for each shape of data.
 
 pub mod block;
+pub mod embeddings;
 pub mod layout;
 pub mod pointwise;
 pub mod rows;

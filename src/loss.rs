@@ -26,6 +26,8 @@ pub enum Domain {
     Interval(f64, f64),
     /// −1 and 1.
     Sign,
+    /// 0 and 1.
+    Binary,
 }
 
 impl Domain {
@@ -35,6 +37,7 @@ impl Domain {
             Self::Real => true,
             Self::Interval(low, high) => !(x < low || x > high),
             Self::Sign => x.abs() == 1.0,
+            Self::Binary => x == 0.0 || x == 1.0,
         }
     }
 }
@@ -140,4 +143,43 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
 
     /// The same with respect to the label's score.
     fn at_label<T: Real>(&self, slopes: &Self::Slopes<T>, class: Class<T>, power: T) -> (T, T);
+}
+
+/// A loss of `M` vectors of as many features each, and of a target where it has one, from `K` sums over the features.
+///
+/// A loss is at least 0. Where it is 0 it is at its least, so that its derivatives are 0 whatever the features.
+pub trait Embeddings<const M: usize, const K: usize, const S: usize>: Copy + Send + Sync + 'static {
+    /// The operands' names: the vectors', and the target's, where the loss has one.
+    const OPERANDS: &'static [&'static str];
+
+    /// The values that a target may have.
+    const TARGETS: Domain = Domain::Real;
+
+    /// Whether the formula sees the vectors at unit length, x / √(‖x‖² + ε), and ε. The factor 1/√(‖x‖² + ε) is then a
+    /// vector's scale; else its scale is 1.
+    const UNIT: Option<f64> = None;
+
+    /// Which of the sums are read; the others are not computed.
+    const NEEDED: [bool; K] = [true; K];
+
+    /// A feature's share of each sum, that feature of each vector given.
+    fn terms<T: Real>(&self, features: [T; M]) -> [T; K];
+
+    /// The sums over the features of two parts. Zeros are the sums over no features.
+    #[inline(always)]
+    fn join<T: Real>(&self, mut a: [T; K], b: [T; K]) -> [T; K] {
+        for k in 0..K {
+            a[k] = a[k] + b[k];
+        }
+        a
+    }
+
+    /// The loss.
+    fn value<T: Real>(&self, sums: [T; K], scales: [T; M], target: T) -> T;
+
+    /// What derivatives need to know of a row, computed once for all its features.
+    fn slopes<T: Real>(&self, sums: [T; K], scales: [T; M], target: T) -> [T; S];
+
+    /// The first derivative with respect to a feature of each vector, as it was before it was scaled.
+    fn at<T: Real>(&self, slopes: [T; S], scales: [T; M], features: [T; M]) -> [T; M];
 }

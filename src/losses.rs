@@ -2,6 +2,8 @@
 
 mod absolute_error;
 mod binary_cross_entropy;
+mod contrastive;
+mod cosine_embedding;
 mod cross_entropy;
 mod gaussian_nll;
 mod hinge_embedding;
@@ -14,8 +16,9 @@ mod sigmoid_focal;
 mod smooth_l1;
 mod soft_margin;
 mod squared_error;
+mod triplet_margin;
 
-use crate::drive::{pointwise, rows};
+use crate::drive::{embeddings, pointwise, rows};
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -30,6 +33,8 @@ pub enum Loss {
         /// The label of samples that are left out.
         ignore_index: Option<i128>,
     },
+    /// Of a row of vectors.
+    Embeddings(Box<dyn embeddings::Loss>),
 }
 
 impl Loss {
@@ -38,6 +43,7 @@ impl Loss {
         match self {
             Self::Pointwise(loss) => &loss.operands()[..loss.required()],
             Self::Rowwise { .. } => &["input", "target"],
+            Self::Embeddings(loss) => loss.operands(),
         }
     }
 
@@ -46,6 +52,7 @@ impl Loss {
         match self {
             Self::Pointwise(loss) => loss.differentiable().iter().map(|&operand| loss.operands()[operand]).collect(),
             Self::Rowwise { .. } => vec!["input"],
+            Self::Embeddings(loss) => loss.operands()[..loss.vectors()].to_vec(),
         }
     }
 
@@ -54,6 +61,7 @@ impl Loss {
         match self {
             Self::Pointwise(loss) => loss.asked(),
             Self::Rowwise { .. } => 1,
+            Self::Embeddings(loss) => loss.vectors(),
         }
     }
 
@@ -66,6 +74,7 @@ impl Loss {
     pub fn has_hessian(&self) -> bool {
         match self {
             Self::Pointwise(_) | Self::Rowwise { .. } => true,
+            Self::Embeddings(_) => false,
         }
     }
 }
@@ -135,6 +144,11 @@ registry! {
         ignore_index: Some(p.integer("ignore_index")?),
     },
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
+    "cosine_embedding_loss" => |p| embeddings(cosine_embedding::CosineEmbedding { margin: p.number("margin")? }),
+    "contrastive_loss" => |p| embeddings(contrastive::Contrastive { margin: p.positive("margin")? }),
+    "contrastive_distance_loss" => |p| pointwise(contrastive::Contrastive { margin: p.positive("margin")? }),
+    "triplet_margin_loss" => |p| triplet_margin_loss(p)?,
+    "triplet_margin_with_distance_loss" => |p| triplet_margin_with_distance_loss(p)?,
 }
 
 fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {
@@ -190,6 +204,45 @@ fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
         )
     };
     Loss::Rowwise { labels, probabilities: Some(probabilities), ignore_index: Some(ignore_index) }
+}
+
+fn embeddings<const M: usize, const K: usize, const S: usize>(loss: impl crate::loss::Embeddings<M, K, S>) -> Loss {
+    Loss::Embeddings(Box::new(embeddings::Formula(loss)))
+}
+
+fn triplet_margin(distance: impl triplet_margin::Distance, p: &Parameters<'_>) -> Result<Loss, Invalid> {
+    let margin = p.positive("margin")?;
+    Ok(if p.flag("swap")? {
+        embeddings(triplet_margin::TripletMargin::<_, true> { distance, margin })
+    } else {
+        embeddings(triplet_margin::TripletMargin::<_, false> { distance, margin })
+    })
+}
+
+fn triplet_margin_loss(parameters: &Parameters<'_>) -> Result<Loss, Invalid> {
+    use triplet_margin::{Chebyshev, Euclidean, Manhattan, Minkowski};
+    let eps = parameters.number("eps")?;
+    let p = parameters.within("p", "at least 1", |p| p >= 1.0)?;
+    if p == 1.0 {
+        triplet_margin(Manhattan { eps }, parameters)
+    } else if p == 2.0 {
+        triplet_margin(Euclidean { eps }, parameters)
+    } else if p == f64::INFINITY {
+        triplet_margin(Chebyshev { eps }, parameters)
+    } else {
+        triplet_margin(Minkowski { p, eps }, parameters)
+    }
+}
+
+fn triplet_margin_with_distance_loss(p: &Parameters<'_>) -> Result<Loss, Invalid> {
+    use triplet_margin::{Cosine, Euclidean, Manhattan, SquaredEuclidean};
+    match p.choice("distance_function", &["euclidean", "squared_euclidean", "cosine", "manhattan"])? {
+        // torch's pairwise distance, with its eps.
+        0 => triplet_margin(Euclidean { eps: 1e-6 }, p),
+        1 => triplet_margin(SquaredEuclidean, p),
+        2 => triplet_margin(Cosine, p),
+        _ => triplet_margin(Manhattan { eps: 0.0 }, p),
+    }
 }
 
 impl Parameters<'_> {

@@ -27,8 +27,9 @@ INSTRUCTION_SETS = ("avx2", "avx512")
 PARTS = ("true, false, false", "false, true, false", "true, true, false", "false, true, true")
 #: The kernels that each shape of loss is compiled to, and for what.
 DRIVERS = {
-    "Pointwise": {"pointwise::Evaluate": PARTS},
+    "Pointwise": {"pointwise::Evaluate": PARTS, "pointwise::Add": ("false", "true")},
     "Rowwise": {"rows::Derive": ("false, false", "false, true", "true, false"), "tile::Evaluate": PARTS},
+    "Embeddings": {"embeddings::Sweep": ("",), "embeddings::Evaluate": ("",), "embeddings::Derive": ("",)},
 }
 
 #: What a kernel may call, and why.
@@ -119,12 +120,13 @@ def kernels(disassembly: str) -> Iterator[Kernel]:
 def expected_kernels() -> Iterator[str]:
     """Yield a pattern for each kernel that the formulas in the sources must have been compiled to."""
     for source in sorted(SOURCES.glob("*.rs")):
-        formulas = re.findall(r"\b(Pointwise|Rowwise)(?:<.*?>)? for (\w+)", source.read_text())
+        formulas = re.findall(r"\b(Pointwise|Rowwise|Embeddings)(?:<.*?>)? for (\w+)", source.read_text())
         assert formulas, f"no formula found in {source}"
         for (shape, formula), number in product(formulas, ("f32", "f64")):
             for kernel, parts in DRIVERS[shape].items():
                 for part in parts:
-                    yield rf"::{kernel}<_lossrs::losses::\w+::{formula}\b.*, {number}(, \d+)+, {part}>"
+                    ending = f", {part}>" if part else ">"
+                    yield rf"::{kernel}<_lossrs::losses::\w+::{formula}\b.*, {number}(, \d+)+{ending}"
 
 
 @pytest.fixture(scope="module")

@@ -221,9 +221,9 @@ def test_unknown_options(case, name, rng):
     with pytest.raises(TypeError):
         verb(case.function, name)(sample.input)
     with pytest.raises(ValueError, match="reduction must be"):
-        lossrs.losses[case.name](reduction="avg")
+        case.loss_class(reduction="avg")
     with pytest.raises(TypeError, match="epsilon"):
-        lossrs.losses[case.name](epsilon=1.0)
+        case.loss_class(epsilon=1.0)
 
 
 @pytest.mark.parametrize(

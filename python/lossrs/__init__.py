@@ -15,6 +15,13 @@ from lossrs._lossrs import (
     set_num_threads,
 )
 from lossrs.accumulator import Accumulator
+from lossrs.definitions.embeddings import (
+    ContrastiveDistanceLoss,
+    ContrastiveLoss,
+    CosineEmbeddingLoss,
+    TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
+)
 from lossrs.definitions.pointwise import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -38,6 +45,9 @@ __all__ = [
     "Accumulator",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "ContrastiveDistanceLoss",
+    "ContrastiveLoss",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "DomainError",
     "ExactSum",
@@ -55,6 +65,8 @@ __all__ = [
     "SigmoidFocalLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",
+    "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
     "__version__",
     "functional",
     "get_num_threads",

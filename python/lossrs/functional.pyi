@@ -1,4 +1,5 @@
 # Written by tools/write_functional_stub.py.
+import collections.abc
 from typing import Any, Literal, Protocol, overload
 
 from numpy.typing import ArrayLike, NDArray
@@ -6,6 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "contrastive_distance_loss",
+    "contrastive_loss",
+    "cosine_embedding_loss",
     "cross_entropy",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
@@ -19,6 +23,8 @@ __all__ = [
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "soft_margin_loss",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]
 
 _Array = NDArray[Any]
@@ -166,6 +172,209 @@ class _BCEWithLogitsLoss(Protocol):
     ) -> _Array: ...
 
 binary_cross_entropy_with_logits: _BCEWithLogitsLoss
+
+class _ContrastiveDistanceLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+contrastive_distance_loss: _ContrastiveDistanceLoss
+
+class _ContrastiveLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+contrastive_loss: _ContrastiveLoss
+
+class _CosineEmbeddingLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+cosine_embedding_loss: _CosineEmbeddingLoss
 
 class _CrossEntropyLoss(Protocol):
     @overload
@@ -1129,3 +1338,162 @@ class _SoftMarginLoss(Protocol):
     ) -> _Array: ...
 
 soft_margin_loss: _SoftMarginLoss
+
+class _TripletMarginLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-06,
+        swap: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-06,
+        swap: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-06,
+        swap: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-06,
+        swap: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-06,
+        swap: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+triplet_margin_loss: _TripletMarginLoss
+
+class _TripletMarginWithDistanceLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        distance_function: str | collections.abc.Callable[..., Any] = "euclidean",
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        distance_function: str | collections.abc.Callable[..., Any] = "euclidean",
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        distance_function: str | collections.abc.Callable[..., Any] = "euclidean",
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        distance_function: str | collections.abc.Callable[..., Any] = "euclidean",
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        distance_function: str | collections.abc.Callable[..., Any] = "euclidean",
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+triplet_margin_with_distance_loss: _TripletMarginWithDistanceLoss

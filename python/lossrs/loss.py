@@ -56,12 +56,18 @@ class Loss:
                 array.setflags(write=False)
                 object.__setattr__(self, name, array)
                 arrays[name] = array
-        object.__setattr__(self, "_kernel", _lossrs.Loss(self.function_name, **options))
+        object.__setattr__(self, "_kernel", self.make_kernel(**options))
         # The kernel has taken them as numbers; as the same numbers they are equal and have the same representation.
         for field in dataclasses.fields(self):
-            if isinstance(field.default, int | float):
-                object.__setattr__(self, field.name, type(field.default)(getattr(self, field.name)))
+            value = getattr(self, field.name)
+            if isinstance(field.default, int | float) and value is not None:
+                object.__setattr__(self, field.name, type(field.default)(value))
         object.__setattr__(self, "_arrays", arrays or None)
+
+    @classmethod
+    def make_kernel(cls, **options: Any) -> Any:
+        """Return what computes the loss with these options, after checking them."""
+        return _lossrs.Loss(cls.function_name, **options)
 
     def _options(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -222,7 +228,7 @@ def function(cls: type[Loss]) -> Any:
         parameters: dict[str, Any] = {
             option: value for option, value in defaults.items() if option not in arrays
         } | options
-        return _lossrs.Loss(name, **parameters), operands, chosen or None
+        return cls.make_kernel(**parameters), operands, chosen or None
 
     def value(
         *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any

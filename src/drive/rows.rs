@@ -968,8 +968,9 @@ impl Matrix {
         self.samples.moved(self.stride * class as isize)
     }
 
+    /// The classes of a sample.
     #[inline]
-    fn row(&self, layout: &Layout, row: usize) -> Run {
+    pub fn row(&self, layout: &Layout, row: usize) -> Run {
         Run { stride: self.stride, ..layout.at(&self.samples, row) }
     }
 }

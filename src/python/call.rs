@@ -1,6 +1,7 @@
 //! A call from Python: the verbs and their results, whatever the kind of loss. Each kind says in a module of its own which
 //! arrays it takes, how their shapes must fit, and how its driver runs over them.
 
+mod embeddings;
 mod pointwise;
 mod rows;
 
@@ -168,6 +169,7 @@ impl Loss {
             losses::Loss::Rowwise { labels, probabilities, ignore_index } => {
                 run(&rows::Rows::new(&**labels, probabilities.as_deref(), *ignore_index, arguments)?)
             }
+            losses::Loss::Embeddings(loss) => run(&embeddings::Embeddings::new(&**loss, arguments)?),
         })
     }
 

@@ -81,6 +81,7 @@ pub fn domain(py: Python<'_>, name: &str, row: usize, shape: &[usize], value: f6
         }
         Domain::Interval(low, high) => format!("{name} {value:?}{place} is outside [{low}, {high}]"),
         Domain::Sign => format!("{name} {value:?}{place} is neither 1 nor -1"),
+        Domain::Binary => format!("{name} {value:?}{place} is neither 0 nor 1"),
         Domain::Real => unreachable!("any value is real"),
     });
     let instance = error.value(py);
