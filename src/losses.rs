@@ -6,17 +6,20 @@ mod contrastive;
 mod cosine_embedding;
 mod cross_entropy;
 mod gaussian_nll;
+mod hinge;
 mod hinge_embedding;
 mod huber;
 mod kl_div;
 mod margin_ranking;
 mod nll;
+mod pinball;
 mod poisson_nll;
 mod sigmoid_focal;
 mod smooth_l1;
 mod soft_margin;
 mod squared_error;
 mod triplet_margin;
+mod tweedie_deviance;
 
 use crate::drive::{embeddings, pointwise, rows};
 
@@ -132,6 +135,9 @@ registry! {
     "binary_cross_entropy" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropy),
     "binary_cross_entropy_with_logits" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropyWithLogits),
     "sigmoid_focal_loss" => |p| sigmoid_focal(p.optional("alpha", Parameters::number)?, p.nonnegative("gamma")?)?,
+    "pinball_loss" => |p| pointwise(pinball::Pinball { alpha: p.fraction("alpha")? }),
+    "tweedie_deviance_loss" => |p| tweedie_deviance(p.number("power")?)?,
+    "hinge_loss" => |_p| pointwise(hinge::Hinge),
     "soft_margin_loss" => |_p| pointwise(soft_margin::SoftMargin),
     "hinge_embedding_loss" => |p| pointwise(hinge_embedding::HingeEmbedding { margin: p.number("margin")? }),
     "margin_ranking_loss" => |p| pointwise(margin_ranking::MarginRanking { margin: p.number("margin")? }),
@@ -172,6 +178,19 @@ fn sigmoid_focal(alpha: Option<f64>, gamma: f64) -> Result<Loss, Invalid> {
         pointwise(SigmoidFocal::<true> { balance, gamma })
     } else {
         pointwise(SigmoidFocal::<false> { balance, gamma })
+    })
+}
+
+fn tweedie_deviance(power: f64) -> Result<Loss, Invalid> {
+    use tweedie_deviance::{TweedieDeviance, family};
+    Ok(match power {
+        0.0 => pointwise(squared_error::SquaredError),
+        1.0 => pointwise(TweedieDeviance::<{ family::POISSON }> { power }),
+        2.0 => pointwise(TweedieDeviance::<{ family::GAMMA }> { power }),
+        _ if power > 1.0 && power < 2.0 => pointwise(TweedieDeviance::<{ family::COMPOUND }> { power }),
+        _ if power > 2.0 && power.is_finite() => pointwise(TweedieDeviance::<{ family::STABLE }> { power }),
+        _ if power < 0.0 && power.is_finite() => pointwise(TweedieDeviance::<{ family::EXTREME }> { power }),
+        _ => return Err(Invalid::Value(format!("power must be at most 0 or at least 1, got {power}"))),
     })
 }
 

@@ -1,7 +1,7 @@
 """Loss functions and their derivatives on NumPy buffers, at the speed of memory.
 
-`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the accumulator that scores with
-them, the exact sum and the number of threads. `losses` maps each functional name to its class.
+`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the accumulator that scores
+with them, the exact sum and the number of threads. `losses` maps each functional name to its class.
 """
 
 from lossrs import functional
@@ -27,15 +27,18 @@ from lossrs.definitions.pointwise import (
     BCEWithLogitsLoss,
     GaussianNLLLoss,
     HingeEmbeddingLoss,
+    HingeLoss,
     HuberLoss,
     KLDivLoss,
     L1Loss,
     MarginRankingLoss,
     MSELoss,
+    PinballLoss,
     PoissonNLLLoss,
     SigmoidFocalLoss,
     SmoothL1Loss,
     SoftMarginLoss,
+    TweedieDevianceLoss,
 )
 from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
 from lossrs.loss import Loss, losses
@@ -53,6 +56,7 @@ __all__ = [
     "ExactSum",
     "GaussianNLLLoss",
     "HingeEmbeddingLoss",
+    "HingeLoss",
     "HuberLoss",
     "KLDivLoss",
     "L1Loss",
@@ -61,12 +65,14 @@ __all__ = [
     "MSELoss",
     "MarginRankingLoss",
     "NLLLoss",
+    "PinballLoss",
     "PoissonNLLLoss",
     "SigmoidFocalLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
+    "TweedieDevianceLoss",
     "__version__",
     "functional",
     "get_num_threads",
