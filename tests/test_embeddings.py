@@ -1,6 +1,5 @@
 """Losses of embeddings: formulas and their derivatives, ties, coincident and zero vectors, distances, errors."""
 
-import math
 import pickle
 import re
 
@@ -9,166 +8,61 @@ import lossrs.functional as F
 import numpy as np
 import pytest
 import reference
-from cases import FLOATS, assert_same, bits, threads, ulps
-from hypothesis import given
-from hypothesis import strategies as st
+from cases import CASES, assert_same, threads
+from lossrs.definitions.embeddings import EmbeddingsLoss
 
 INF, NAN = np.inf, np.nan
 
-#: Each loss with settings of its options: its name, formula, targets and options.
-SETTINGS = [
-    ("cosine_embedding_loss", reference.cosine_embedding, (-1, 1), {}),
-    ("cosine_embedding_loss", reference.cosine_embedding, (-1, 1), {"margin": -0.4}),
-    ("contrastive_loss", reference.contrastive, (0, 1), {}),
-    ("contrastive_loss", reference.contrastive, (0, 1), {"margin": 3.5}),
-    *(
-        ("triplet_margin_loss", reference.triplet_margin, (), {"p": p, "swap": swap, "margin": margin, "eps": eps})
-        for p in (1.0, 1.5, 2.0, 3.0, INF)
-        for swap, margin, eps in ((False, 1.0, 1e-6), (True, 2.5, 0.01))
-    ),
-    *(
-        (
-            "triplet_margin_with_distance_loss",
-            reference.triplet_margin_with_distance,
-            (),
-            {"distance_function": distance, "swap": swap},
-        )
-        for distance in reference.DISTANCES
-        for swap in (False, True)
-    ),
-]
-SETTING = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: f"{setting[0]}-{setting[3]}")
+EMBEDDINGS = [case for case in CASES if issubclass(case.loss_class, EmbeddingsLoss)]
+EACH = pytest.mark.parametrize("case", EMBEDDINGS, ids=str)
 
 
-def draw(setting, rng, shape, dtype=np.float64):
-    """Return the operands of a call; the last of them is the target, where there is one."""
-    vectors = [rng.normal(size=shape).astype(dtype) for _ in range(2 if setting[2] else 3)]
-    return [*vectors, np.asarray(rng.choice(setting[2], shape[:-1]))] if setting[2] else vectors
+@EACH
+@pytest.mark.parametrize("shape", [(4, 16), (3, 37), (2, 3, 130), (1, 1024), (1, 1100), (40, 64)], ids=str)
+def test_losses_of_long_vectors(case, shape, rng):
+    """Of one group of rows and of several, of whole lanes and not, of one block and of two."""
+    sample = case.sample(rng, shape)
+    losses, limit = case.value(sample, reduction="none"), case.magnitude(sample) * 1e-14
+    assert np.all(abs(losses - case.expected(sample)[0]) <= limit)
 
 
-def expected(setting, operands):
-    """Return the losses of the samples in extended precision."""
-    wide = [operand.astype(np.longdouble) if operand.dtype.kind not in "iub" else operand for operand in operands]
-    return setting[1](*wide, **setting[3])[0]
+@EACH
+def test_derivatives_of_long_vectors(case, rng):
+    """A step along the gradient makes the difference that it says."""
+    sample = case.sample(rng, (8, 1500))
+    losses, gradients = case.value_and_grad(sample, reduction="none")
+    length = np.sqrt(sum((gradient**2).sum(-1, keepdims=True) for gradient in gradients))
+    for sign in (-1, 1):
+        step = sign * 1e-7 / np.maximum(length, 1e-300)
+        moved = {name: sample[name] + step * gradient for name, gradient in zip(case.inputs, gradients, strict=True)}
+        difference = case.expected(sample.replace(**moved))[0] - case.expected(sample)[0]
+        np.testing.assert_allclose(difference.astype(float), sign * 1e-7 * length[:, 0], rtol=1e-4, atol=1e-15)
+    assert np.any(losses > 0)
 
 
-@SETTING
-@pytest.mark.parametrize(
-    "shape", [(3,), (5, 1), (4, 16), (3, 37), (2, 3, 130), (1, 1024), (2, 2500), (40, 64)], ids=str
-)
-def test_value_is_the_formula(setting, shape, rng):
-    function, operands = getattr(F, setting[0]), draw(setting, rng, shape)
-    losses = expected(setting, operands)
-    value = function(*operands, reduction="none", **setting[3])
-    assert value.shape == shape[:-1]
-    np.testing.assert_allclose(value, losses.astype(float), rtol=1e-13, atol=1e-14)
-    assert function(*operands, reduction="sum", **setting[3]) == pytest.approx(float(losses.sum()), rel=1e-13)
-
-
-@SETTING
-@given(seed=st.integers(0, 2**32), features=st.integers(1, 40))
-def test_gradient_is_that_of_central_differences(setting, seed, features):
-    rng = np.random.default_rng(seed)
-    function, operands = getattr(F, setting[0]), draw(setting, rng, (3, features))
-    _, gradients = function.value_and_grad(*operands, reduction="none", **setting[3])
-    step = 2.0**-16
-    losses = expected(setting, operands)
-    for index, gradient in enumerate(gradients):
-        for feature in range(features):
-            at = []
-            for sign in (-1, 1):
-                moved = [operand.copy() for operand in operands]
-                moved[index][:, feature] += sign * step
-                at.append(expected(setting, moved))
-            left, right = (losses - at[0]) / step, (at[1] - losses) / step
-            # At a kink the two differ, and anything between them will do.
-            slack = 1e-6 * (1 + abs(gradient[:, feature]))
-            assert np.all(gradient[:, feature] > np.minimum(left, right) - slack)
-            assert np.all(gradient[:, feature] < np.maximum(left, right) + slack)
-
-
-@SETTING
-@pytest.mark.parametrize("dtype", FLOATS, ids=["float64", "float32", "float16", "bfloat16"])
-def test_results_are_of_the_inputs_type(setting, dtype, rng):
-    function, operands = getattr(F, setting[0]), draw(setting, rng, (6, 70), dtype)
-    losses, gradients = function.value_and_grad(*operands, reduction="none", **setting[3])
-    assert losses.dtype == dtype
-    # Of computing in float32 or better, and of rounding once more.
-    assert np.all(
-        ulps(losses, expected(setting, operands), dtype)[losses > 0.01] < (300 if dtype == np.float32 else 600)
-    )
-    wide = [operand.astype(float) if operand.dtype.kind not in "iub" else operand for operand in operands]
-    _, precise = function.value_and_grad(*wide, reduction="none", **setting[3])
-    for gradient, exact in zip(gradients, precise, strict=True):
-        assert gradient.dtype == dtype
-        if dtype in (np.float64, np.float32):
-            np.testing.assert_allclose(gradient, exact, rtol=1e-4, atol=2e-6)
-
-
-@SETTING
-def test_verbs_agree(setting, rng):
-    function, operands = getattr(F, setting[0]), draw(setting, rng, (7, 33))
-    options = setting[3]
-    weight = np.array([0.5, 0.0, 2.0, 1.0, 0.0, 3.0, 1.0])
-    for array in operands[:2]:
-        array[1] = NAN
-    losses, gradients = function.value_and_grad(*operands, reduction="none", sample_weight=weight, **options)
-    assert losses[1] == 0
-    assert all(np.all(bits(gradient[[1, 4]]) == 0) for gradient in gradients)
-    assert np.array_equal(function(*operands, reduction="none", sample_weight=weight, **options), losses)
-    mean, of_mean = function.value_and_grad(*operands, sample_weight=weight, **options)
-    assert mean == math.fsum(losses) / weight.sum()
-    for one, other in zip(of_mean, gradients, strict=True):
-        np.testing.assert_allclose(one, other / weight.sum(), rtol=1e-14)
-    names = F.__dict__[setting[0]].value_and_grad.__signature__.parameters
-    names = list(names)[: len(gradients)]
-    for name, gradient in zip(names, gradients, strict=True):
-        _, alone = function.value_and_grad(*operands, reduction="none", sample_weight=weight, wrt=name, **options)
-        np.testing.assert_array_equal(alone, gradient)
-    _, pair = function.value_and_grad(
-        *operands, reduction="none", sample_weight=weight, wrt=(names[1], names[0]), **options
-    )
-    np.testing.assert_array_equal(pair, (gradients[1], gradients[0]))
-    by = rng.choice([-2.0, 0.0, 0.5, 4.0], 7)
-    product = function.backward(by, *operands, reduction="none", sample_weight=weight, **options)
-    for one, gradient in zip(product, gradients, strict=True):
-        np.testing.assert_allclose(one, by[:, None] * gradient, rtol=1e-14)
-    loss = lossrs.losses[setting[0]](**options)
-    assert pickle.loads(pickle.dumps(loss)) == loss == eval(repr(loss), {**vars(lossrs), "float": float})
-    kept = weight > 0
-    assert loss.value_and_grad(*(array[kept] for array in operands), sample_weight=weight[kept])[0] == mean
-
-
-@SETTING
-def test_gradients_may_take_the_inputs_place(setting, rng):
-    function, operands = getattr(F, setting[0]), draw(setting, rng, (5, 1500), np.float32)
-    expected_value, gradients = function.value_and_grad(*operands, **setting[3])
-    places = tuple(operands[: len(gradients)])
-    value, results = function.value_and_grad(*operands, out=places, **setting[3])
-    assert value == expected_value
-    assert all(result is place for result, place in zip(results, places, strict=True))
+@EACH
+def test_gradients_take_the_place_of_long_vectors(case, rng):
+    sample = case.sample(rng, (5, 1500), np.float32)
+    value, gradients = case.value_and_grad(sample)
+    again, results = case.value_and_grad(sample, out=tuple(sample[name] for name in case.inputs))
+    assert again == value
     np.testing.assert_array_equal(results, gradients)
 
 
-@SETTING
-def test_same_bits_whatever_the_threads_and_the_layout(setting, rng):
-    function, operands = getattr(F, setting[0]), draw(setting, rng, (700, 130), np.float32)
+@EACH
+def test_same_bits_whatever_the_threads_and_the_layout(case, rng):
+    def call(sample):
+        losses, gradients = case.value_and_grad(sample, reduction="none")
+        return {"losses": losses} | dict(zip(case.inputs, gradients, strict=True))
 
-    def call(operands):
-        losses, gradients = function.value_and_grad(*operands, reduction="none", **setting[3])
-        mean, _ = function.value_and_grad(*operands, **setting[3])
-        return {"losses": losses, "mean": mean} | {f"gradient {i}": array for i, array in enumerate(gradients)}
-
+    sample = case.sample(rng, (700, 130), np.float32)
     with threads(1):
-        alone = call(operands)
+        alone = call(sample)
     with threads(4):
-        assert_same(call(operands), alone)
-    assert_same(call([np.asfortranarray(operand) for operand in operands]), alone)
-    assert_same(call([operand.astype(operand.dtype.newbyteorder()) for operand in operands]), alone)
-    assert_same(
-        {name: value[:3] for name, value in call([array[:3] for array in operands]).items() if name != "mean"},
-        {name: value[:3] for name, value in alone.items() if name != "mean"},
-    )
+        assert_same(call(sample), alone)
+    assert_same(call(sample.map(np.asfortranarray)), alone)
+    assert_same(call(sample.map(lambda array: array.astype(array.dtype.newbyteorder()))), alone)
+    assert_same(call(case.take(sample, slice(3, 9))), {name: array[3:9] for name, array in alone.items()})
 
 
 def value_and_grad(name, *vectors, **options):
@@ -273,33 +167,25 @@ def test_long_vectors_have_a_cosine():
     assert F.cosine_embedding_loss(first, second, 1) == pytest.approx(0.04, rel=1e-6)
 
 
-@SETTING
-@pytest.mark.parametrize("value", [NAN, INF])
-def test_what_is_not_a_number_stays_in_its_row(setting, value, rng):
-    function, operands = getattr(F, setting[0]), draw(setting, rng, (3, 20))
-    finite_losses, finite = function.value_and_grad(*operands, reduction="none", **setting[3])
-    operands[0][1, 5] = value
-    losses, gradients = function.value_and_grad(*operands, reduction="none", **setting[3])
-    assert np.isnan(losses[1]) or (value == INF and losses[1] in (INF, 0))
-    assert np.isnan(losses[1]) == np.isnan(function(*operands, reduction="sum", **setting[3]))
-    if value != value:
-        assert all(np.isnan(gradient[1, 5]) for gradient in gradients)
-    np.testing.assert_array_equal(losses[[0, 2]], finite_losses[[0, 2]])
-    for gradient, same in zip(gradients, finite, strict=True):
-        np.testing.assert_array_equal(gradient[[0, 2]], same[[0, 2]])
+@EACH
+def test_nan_stays_in_its_row(case, rng):
+    sample = case.sample(rng, (3, 20))
+    expected, others = case.value_and_grad(sample, reduction="none")
+    sample.first[1, 5] = NAN
+    losses, gradients = case.value_and_grad(sample, reduction="none")
+    assert np.isnan(losses[1])
+    assert all(np.isnan(gradient[1, 5]) for gradient in gradients)
+    np.testing.assert_array_equal(losses[::2], expected[::2])
+    for gradient, other in zip(gradients, others, strict=True):
+        np.testing.assert_array_equal(gradient[::2], other[::2])
 
 
-@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (0,)], ids=str)
-@SETTING
-def test_nothing(setting, shape, rng):
-    """Of no samples the mean is NaN; vectors of no features are at the distance 0."""
-    function, operands = getattr(F, setting[0]), draw(setting, rng, shape)
-    mean, gradients = function.value_and_grad(*operands, **setting[3])
-    assert all(gradient.shape == shape for gradient in gradients)
-    if shape[:-1] == (0,):
-        assert np.isnan(mean)
-    elif setting[3].get("p") != INF:
-        assert mean == pytest.approx(float(expected(setting, operands).mean()))
+@EACH
+def test_vectors_of_no_features_coincide(case, rng):
+    sample = case.sample(rng, (3, 0))
+    losses, gradients = case.value_and_grad(sample, reduction="none")
+    np.testing.assert_array_equal(losses, case.expected(sample)[0])
+    assert all(gradient.shape == (3, 0) for gradient in gradients)
 
 
 def euclidean(x, y):

@@ -22,6 +22,7 @@ from lossrs.definitions.embeddings import (
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
+from lossrs.definitions.linear import LinearCrossEntropyLoss
 from lossrs.definitions.pointwise import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -40,7 +41,9 @@ from lossrs.definitions.pointwise import (
     SoftMarginLoss,
     TweedieDevianceLoss,
 )
+from lossrs.definitions.regions import DiceLoss, FocalTverskyLoss, JaccardLoss, TverskyLoss
 from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
+from lossrs.definitions.sequences import CTCLoss
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
@@ -48,19 +51,24 @@ __all__ = [
     "Accumulator",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
     "ContrastiveDistanceLoss",
     "ContrastiveLoss",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
+    "DiceLoss",
     "DomainError",
     "ExactSum",
+    "FocalTverskyLoss",
     "GaussianNLLLoss",
     "HingeEmbeddingLoss",
     "HingeLoss",
     "HuberLoss",
+    "JaccardLoss",
     "KLDivLoss",
     "L1Loss",
     "LabelError",
+    "LinearCrossEntropyLoss",
     "Loss",
     "MSELoss",
     "MarginRankingLoss",
@@ -72,6 +80,7 @@ __all__ = [
     "SoftMarginLoss",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
+    "TverskyLoss",
     "TweedieDevianceLoss",
     "__version__",
     "functional",

@@ -30,6 +30,7 @@ class DomainError(ValueError):
 @final
 class Loss:
     operands: tuple[str, ...]
+    optional: tuple[str, ...]
     inputs: tuple[str, ...]
     asked: int
     weight_normalises: bool

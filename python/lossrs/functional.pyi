@@ -11,12 +11,17 @@ __all__ = [
     "contrastive_loss",
     "cosine_embedding_loss",
     "cross_entropy",
+    "ctc_loss",
+    "dice_loss",
+    "focal_tversky_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
     "hinge_loss",
     "huber_loss",
+    "jaccard_loss",
     "kl_div",
     "l1_loss",
+    "linear_cross_entropy",
     "margin_ranking_loss",
     "mse_loss",
     "nll_loss",
@@ -27,6 +32,7 @@ __all__ = [
     "soft_margin_loss",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "tversky_loss",
     "tweedie_deviance_loss",
 ]
 
@@ -460,6 +466,288 @@ class _CrossEntropyLoss(Protocol):
 
 cross_entropy: _CrossEntropyLoss
 
+class _CTCLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+ctc_loss: _CTCLoss
+
+class _DiceLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+dice_loss: _DiceLoss
+
+class _FocalTverskyLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+focal_tversky_loss: _FocalTverskyLoss
+
 class _GaussianNLLLoss(Protocol):
     @overload
     def __call__(
@@ -752,6 +1040,105 @@ class _HuberLoss(Protocol):
 
 huber_loss: _HuberLoss
 
+class _JaccardLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+jaccard_loss: _JaccardLoss
+
 class _KLDivLoss(Protocol):
     @overload
     def __call__(
@@ -893,6 +1280,98 @@ class _L1Loss(Protocol):
     ) -> _Array: ...
 
 l1_loss: _L1Loss
+
+class _LinearCrossEntropyLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+linear_cross_entropy: _LinearCrossEntropyLoss
 
 class _MarginRankingLoss(Protocol):
     @overload
@@ -1632,6 +2111,110 @@ class _TripletMarginWithDistanceLoss(Protocol):
     ) -> Any: ...
 
 triplet_margin_with_distance_loss: _TripletMarginWithDistanceLoss
+
+class _TverskyLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+tversky_loss: _TverskyLoss
 
 class _TweedieDevianceLoss(Protocol):
     @overload
