@@ -206,24 +206,20 @@ def test_the_worst_rows_are_sorted_and_ties_decided(rows, most):
     np.testing.assert_array_equal(worst.rows, [number for _, number in expected])
 
 
-def arguments_of(sample):
-    return sample.input, sample.target
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_sum_and_mean_are_those_of_the_loss(case, weighted, rng):
-    for dtype, shape in itertools.product(FLOATS, case.shapes()):
+    for dtype, shape in itertools.product(FLOATS, case.shapes):
         sample = case.sample(rng, shape, dtype)
         loss = case.loss(sample)
-        losses_shape = np.shape(replace(loss, reduction="none")(*arguments_of(sample)))
+        losses_shape = np.shape(replace(loss, reduction="none")(*sample.arguments))
         weight = rng.choice([0, 0.25, 1, 3.7], losses_shape) if weighted else None
         total = Accumulator(loss, histogram=True)
-        total.update(*arguments_of(sample), sample_weight=weight)
+        total.update(*sample.arguments, sample_weight=weight)
         result = total.result()
         assert result.rows == math.prod(losses_shape)
         for reduction in ("mean", "sum"):
-            expected = replace(loss, reduction=reduction)(*arguments_of(sample), sample_weight=weight)
+            expected = replace(loss, reduction=reduction)(*sample.arguments, sample_weight=weight)
             np.testing.assert_array_equal(getattr(result, reduction), expected, err_msg=f"{dtype} {shape}")
         assert int(result.histogram.counts.sum()) == result.rows - result.ignored
 
@@ -231,17 +227,17 @@ def test_sum_and_mean_are_those_of_the_loss(case, weighted, rng):
 @pytest.mark.parametrize("case", PLAIN, ids=str)
 def test_batches_of_a_loss_add_up_to_the_whole(case, rng):
     sample = case.sample(rng, case.shape(3000), np.float32)
-    count = len(arguments_of(sample)[0])
+    count = len(sample.first)
     # Weights of single rows are not those of a part.
     options = {name: value for name, value in sample.options.items() if np.shape(value) != (count,)}
     loss, group = lossrs.losses[case.name](**options), rng.integers(0, 5, count)
     whole = Accumulator(loss, worst=4)
-    whole.update(*arguments_of(sample), group=group)
+    whole.update(*sample.arguments, group=group)
     parts = []
     for rows in np.array_split(rng.permutation(count), 7):
         part = Accumulator(loss, worst=4)
         # Rows that are handed over one by one are the same rows.
-        part.update(*(operand[rows] for operand in arguments_of(sample)), group=group[rows], ids=rows)
+        part.update(*case.take(sample, rows).arguments, group=group[rows], ids=rows)
         parts.append(part)
     assert sum(parts) == whole
 
