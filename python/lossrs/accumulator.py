@@ -251,7 +251,7 @@ class Accumulator:
 
     What it holds is a function of the set of rows alone: however they are split over batches, accumulators, threads and
     machines, and in whatever order they are merged, results, ``==`` and ``to_bytes()`` are the same to the bit. Its
-    size does not depend on the number of rows, only on that of groups, about 200 bytes each.
+    size does not depend on the number of rows, only on that of groups: about 180 bytes each, more with weights.
 
     Parameters
     ----------
@@ -262,6 +262,14 @@ class Accumulator:
         Whether to keep histograms of the losses, for quantiles.
     worst : int, default 0
         How many of the worst rows to keep.
+
+    Notes
+    -----
+    A row's loss is what the loss returns with ``reduction='none'`` and no sample weights: extremes, histograms and
+    worst rows are of that. The sum is of weight times loss, rounded as the loss rounds it, so that `sum` and `mean` are
+    those that the loss itself returns for all rows at once, unless its mean divides by something else than weights, as
+    that of CTC does by the lengths of the targets. A weight for each class or element that is an option of the loss
+    counts as the loss has it. In several threads, give each an accumulator of its own, and merge them.
 
     Examples
     --------
