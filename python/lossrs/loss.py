@@ -63,6 +63,16 @@ class Loss:
                 object.__setattr__(self, field.name, type(field.default)(getattr(self, field.name)))
         object.__setattr__(self, "_arrays", arrays or None)
 
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The names of the arrays that calls take, in their order."""
+        return self._kernel.operands
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of those of them that have gradients."""
+        return self._kernel.inputs
+
     def _options(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
