@@ -9,7 +9,6 @@ threads.
 """
 
 import argparse
-import importlib
 import json
 import math
 import os
@@ -17,39 +16,23 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import lossrs
 import numpy as np
-from lossrs import functional
+from subjects import SUBJECTS, THREADS, Array, Call, labels, ml_dtypes, optional
 
-Array = np.ndarray[Any, Any]
-Call = Callable[[], Any]
-THREADS = lossrs.get_num_threads()
 ROUND = 2e-3  # seconds that a contender is called for in a round, if it is quicker than that
 COPIED_FROM = 1 << 20  # bytes from which a copy says something about the memory
-
-
-def optional(name: str) -> Any:
-    """Return a module, or None if it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
-torch, sklearn_loss, ml_dtypes = (optional(name) for name in ("torch", "sklearn._loss.loss", "ml_dtypes"))
-if torch:
-    torch.set_num_threads(THREADS)
+PEERS = ("torch", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
 class Work:
-    """A call to compare: a loss of some shape and type, alone or with its gradient, into `out` or a fresh array."""
+    """A call to compare: a loss of some shape and type, alone or with its gradients, into `out` or fresh arrays."""
 
     loss: str
     shape: tuple[int, ...]
@@ -64,16 +47,26 @@ class Work:
         gradient = (" + fresh gradient" if self.fresh else " + gradient") if self.gradient else ""
         return f"{self.loss} {' x '.join(f'{length:,}' for length in self.shape)}{dtype}{gradient}"
 
-    def arrays(self) -> tuple[Array, Array]:
-        """Return an input and a target."""
-        random = np.random.default_rng(0)
-        dtype = np.dtype(ml_dtypes.bfloat16 if self.dtype == "bfloat16" else self.dtype)
-        inputs = (3 * random.standard_normal(self.shape, np.float32)).astype(dtype)
-        if self.loss == "cross_entropy":
-            return inputs, random.integers(0, self.shape[1], self.shape[0])
-        if self.loss == "binary_cross_entropy_with_logits":
-            return inputs, random.integers(0, 2, self.shape).astype(dtype)
-        return inputs, random.standard_normal(self.shape, np.float32).astype(dtype)
+    def operands(self) -> tuple[Array, ...]:
+        """Return the operands."""
+        return SUBJECTS[self.loss].operands(self.shape, self.dtype)
+
+    def call(self, operands: tuple[Array, ...]) -> Call:
+        """Return the call to lossrs."""
+        return SUBJECTS[self.loss].lossrs_call(operands, gradient=self.gradient, fresh=self.fresh)
+
+    def peers(self, operands: tuple[Array, ...]) -> Iterator[tuple[str, Call]]:
+        """Yield the calls to the peers that have the loss."""
+        subject = SUBJECTS[self.loss]
+        makers = (subject.torch_call, subject.sklearn_call, subject.numpy_call)
+        for name, make in zip(PEERS, makers, strict=True):
+            if call := make(operands, gradient=self.gradient):
+                yield name, call
+
+    def traffic(self, operands: tuple[Array, ...]) -> int:
+        """Return the bytes that the call must move."""
+        gradients = SUBJECTS[self.loss].inputs if self.gradient else ()
+        return sum(array.nbytes for array in operands) + sum(operands[i].nbytes for i in gradients)
 
 
 @dataclass(frozen=True)
@@ -90,98 +83,6 @@ class Result:
         ratios = [a / b for a, b in zip(self.seconds[slower], self.seconds[faster], strict=True)]
         quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         return f"{quartiles[1]:,.2f} ± {(quartiles[2] - quartiles[0]) / 2:,.2f}"
-
-
-def lossrs_call(work: Work, inputs: Array, target: Array) -> Call:
-    """Return the call to lossrs."""
-    function = getattr(functional, work.loss)
-    if not work.gradient:
-        return lambda: function(inputs, target)
-    verb, out = function.value_and_grad, None if work.fresh else np.empty_like(inputs)
-    return lambda: verb(inputs, target, out=out)[0]
-
-
-def torch_call(work: Work, inputs: Array, target: Array) -> Call | None:
-    """Return what does the same in eager torch, a fresh gradient each time."""
-    if not torch:
-        return None
-
-    def tensor(array: Array) -> Any:
-        is_bfloat16 = array.dtype.name == "bfloat16"
-        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16) if is_bfloat16 else torch.from_numpy(array)
-
-    function, x, y = getattr(torch.nn.functional, work.loss), tensor(inputs), tensor(target)
-    x.requires_grad_(work.gradient)
-
-    def backward() -> Any:
-        x.grad = None
-        value = function(x, y)
-        value.backward()
-        return value.item()
-
-    return backward if work.gradient else lambda: function(x, y).item()
-
-
-def sklearn_call(work: Work, inputs: Array, target: Array) -> Call | None:
-    """Return what does nearly the same in scikit-learn, which writes the losses of the samples as well."""
-    if not sklearn_loss or work.dtype != "float32":
-        return None
-    loss = {
-        "mse_loss": sklearn_loss.HalfSquaredError,
-        "huber_loss": lambda: sklearn_loss.HuberLoss(delta=1.0),
-        "binary_cross_entropy_with_logits": sklearn_loss.HalfBinomialLoss,
-        "cross_entropy": lambda: sklearn_loss.HalfMultinomialLoss(n_classes=work.shape[-1]),
-    }[work.loss]()
-    factor = 2.0 if work.loss == "mse_loss" else 1.0
-    arrays = {"y_true": target.astype(np.float32), "raw_prediction": inputs, "n_threads": THREADS}
-    losses, gradient = np.empty(target.shape, np.float32), np.empty_like(inputs)
-
-    def call() -> Any:
-        if work.gradient:
-            loss.loss_gradient(**arrays, loss_out=losses, gradient_out=gradient)
-        else:
-            loss.loss(**arrays, loss_out=losses)
-        return factor * losses.mean(dtype=np.float64)
-
-    return call
-
-
-def numpy_call(work: Work, x: Array, y: Array) -> Call | None:
-    """Return what one would write in NumPy."""
-    out = np.empty_like(x) if work.gradient else None
-
-    def mse_loss() -> Any:
-        d = x - y
-        if out is not None:
-            np.multiply(d, 2 / d.size, out=out)
-        return np.mean(d * d)
-
-    def huber_loss() -> Any:
-        d = x - y
-        slope = np.clip(d, -1, 1)
-        if out is not None:
-            np.divide(slope, d.size, out=out)
-        return np.mean(slope * (d - 0.5 * slope))
-
-    def binary_cross_entropy_with_logits() -> Any:
-        if out is not None:
-            np.divide(1 / (1 + np.exp(-x)) - y, x.size, out=out)
-        return np.mean(np.logaddexp(0, x) - x * y)
-
-    def cross_entropy() -> Any:
-        rows, shifted = np.arange(len(x)), x - x.max(axis=1, keepdims=True)
-        powers = np.exp(shifted)
-        sums = powers.sum(axis=1)
-        if out is not None:
-            np.divide(powers, len(x) * sums[:, np.newaxis], out=out)
-            out[rows, y] -= 1 / len(x)
-        return np.mean(np.log(sums) - shifted[rows, y])
-
-    calls: list[Call] = [mse_loss, huber_loss, binary_cross_entropy_with_logits, cross_entropy]
-    return next((call for call in calls if call.__name__ == work.loss and work.dtype == "float32"), None)
-
-
-PEERS = {"torch": torch_call, "scikit-learn": sklearn_call, "numpy": numpy_call}
 
 
 def copy_call(traffic: int, pool: ThreadPoolExecutor) -> Call:
@@ -206,15 +107,13 @@ def seconds(call: Call, times: int) -> float:
 
 def measure(work: Work, rounds: int, pool: ThreadPoolExecutor) -> Result:
     """Time a call and its peers, after looking whether they agree."""
-    inputs, target = work.arrays()
-    contenders = {"lossrs": lossrs_call(work, inputs, target)}
-    contenders |= {name: call for name, make in PEERS.items() if (call := make(work, inputs, target))}
+    operands = work.operands()
+    contenders = {"lossrs": work.call(operands), **dict(work.peers(operands))}
     expected = contenders["lossrs"]()
     for name, call in contenders.items():
         if not math.isclose(value := call(), expected, rel_tol=1e-2 if "16" in work.dtype else 1e-4):
             raise SystemExit(f"{work.name}: {name} says {value}, lossrs {expected}")
-    traffic = inputs.nbytes * (2 if work.gradient else 1) + target.nbytes
-    if traffic >= COPIED_FROM:
+    if (traffic := work.traffic(operands)) >= COPIED_FROM:
         contenders["copy"] = copy_call(traffic, pool)
     counts = dict.fromkeys(contenders, 1)
     if rounds > 1:
@@ -234,11 +133,11 @@ def extra_memory(loss: str, shape: tuple[int, int]) -> int | None:
     if not clear.exists():
         return None
     few, many = (Work(loss, (rows, shape[1]), gradient=True, fresh=True) for rows in (1000, shape[0]))
-    lossrs_call(few, *few.arrays())()  # which starts the threads
-    inputs, target = many.arrays()
+    few.call(few.operands())()  # which starts the threads
+    operands = many.operands()
     clear.write_text("5")
     before = status.read_text()
-    output = lossrs.losses[loss]().value_and_grad(inputs, target)[1]
+    output = lossrs.losses[loss]().value_and_grad(*operands)[1]
     peak, resident = status.read_text().split("VmHWM:")[1], before.split("VmRSS:")[1]
     return (int(peak.split()[0]) - int(resident.split()[0])) * 1024 - int(output.nbytes)
 
@@ -270,6 +169,8 @@ def works() -> Iterator[Work]:
     calls = [Work("mse_loss", (8,)), Work("mse_loss", (1 << 24,)), Work("huber_loss", (1 << 24,))]
     calls += [Work("binary_cross_entropy_with_logits", (length,)) for length in (1000, 100_000, 1 << 24)]
     calls += [Work("cross_entropy", shape) for shape in ((100_000, 10), (16_384, 1000), (512, 128_256))]
+    elementwise = [name for name, subject in SUBJECTS.items() if subject.draws[-1] is not labels]
+    calls += [Work(name, (1 << 22,)) for name in elementwise]
     halves = ("float16", "bfloat16") if ml_dtypes else ("float16",)
     calls += [Work("cross_entropy", (512, 128_256), dtype) for dtype in halves]
     for call in calls:

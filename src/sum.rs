@@ -91,6 +91,30 @@ impl ExactSum {
         }
     }
 
+    /// Adds what [`Lanes`] have added up of at most 1,024 values, if that is exact; if not, because the guess was too small,
+    /// makes it large enough for these. Whether it was exact.
+    pub fn add_lanes<T: Summand>(&mut self, Lanes { high, low, largest, smallest }: Lanes<T>, guess: &mut i32) -> bool {
+        let extremes = T::magnitudes(halve(largest, Ord::max), halve(smallest, Ord::max));
+        let (parts, largest) = plan(extremes);
+        let unit = exponent(extremes.0) + 1 - T::DIGITS;
+        match parts {
+            0 => true,
+            1..=3 if largest <= *guess => {
+                let exact = *guess - unit <= 86;
+                if exact {
+                    self.add_parts([high, low].map(|lanes| halve(lanes, |a, b| a + b)));
+                }
+                exact
+            }
+            1..=3 => {
+                // A little more than these need, for the blocks to come.
+                *guess = largest.min(1008) + 2;
+                false
+            }
+            _ => false,
+        }
+    }
+
     /// Adds what another sum holds.
     pub fn merge(&mut self, other: &Self) {
         self.make_room(other.pending + 1);
@@ -284,6 +308,14 @@ fn split<'a, T: Summand, const PARTS: usize>(
     sums.map(|lanes| fold_lanes(lanes, |a, b| a + b))
 }
 
+/// Joins 16 lanes by halves, without a loop.
+#[inline(always)]
+fn halve<T: Copy>(lanes: [T; 16], join: impl Fn(T, T) -> T) -> T {
+    let lanes: [T; 8] = std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 8]));
+    let lanes: [T; 4] = std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 4]));
+    join(join(lanes[0], lanes[2]), join(lanes[1], lanes[3]))
+}
+
 /// Joins the lanes by halves: quicker than one by one.
 #[inline(always)]
 fn fold_lanes<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
@@ -297,6 +329,45 @@ fn fold_lanes<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     lanes[0]
 }
 
+/// The cut at which [`Lanes::add`] splits values whose magnitudes are expected to be below 2^(`guess` + 1).
+#[inline(always)]
+pub fn cut(guess: i32) -> f64 {
+    f64::from_bits(((guess + 10 + 1023) as u64) << 52 | 1 << 51)
+}
+
+/// The sum of values that are added while they are computed, in [`split`]'s two parts, with an E that is guessed: that of the
+/// blocks before. Whether the guess was good, and the sum so exact, the magnitudes' extremes tell in the end.
+pub struct Lanes<T: Summand> {
+    /// The first parts.
+    pub high: [f64; 16],
+    /// The second parts.
+    pub low: [f64; 16],
+    /// The largest magnitudes.
+    pub largest: [T::Bits; 16],
+    /// The smallest magnitudes that are not zero.
+    pub smallest: [T::Bits; 16],
+}
+
+impl<T: Summand> Lanes<T> {
+    /// Nothing yet.
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self { high: [0.0; 16], low: [0.0; 16], largest: [T::Bits::default(); 16], smallest: [T::Bits::default(); 16] }
+    }
+
+    /// Adds a value to each lane.
+    #[inline(always)]
+    pub fn add(&mut self, values: &[T; 16], cut: f64) {
+        for lane in 0..16 {
+            let value = values[lane].to_f64();
+            let above = (value + cut) - cut;
+            self.high[lane] += above;
+            self.low[lane] += value - above;
+        }
+        T::extend(values, &mut self.largest, &mut self.smallest);
+    }
+}
+
 /// How many parts [`split`] needs for a block with these extremes, and its E: 0 parts if all is zero, 4 if it will not
 /// do.
 ///
@@ -305,9 +376,7 @@ fn fold_lanes<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
 /// host program flushes such values to zero.
 #[inline(always)]
 fn plan<T: Summand>((smallest, largest): (T, T)) -> (usize, i32) {
-    let [smallest, largest] = [smallest, largest].map(|magnitude| magnitude.to_f64().to_bits());
-    let exponent = |bits: u64| (bits >> 52) as i32 - 1023;
-    let (unit, nothing) = (exponent(smallest) + 1 - T::DIGITS, largest == 0);
+    let (unit, nothing) = (exponent(smallest) + 1 - T::DIGITS, largest == T::ZERO);
     let largest = exponent(largest);
     let parts = match largest - unit {
         _ if nothing => 0,
@@ -320,14 +389,38 @@ fn plan<T: Summand>((smallest, largest): (T, T)) -> (usize, i32) {
     (parts, largest)
 }
 
+/// The E with 2^E ≤ |x| < 2^(E+1), of normal doubles.
+#[inline(always)]
+fn exponent<T: Real>(magnitude: T) -> i32 {
+    (magnitude.to_f64().to_bits() >> 52) as i32 - 1023
+}
+
 /// A type whose values [`ExactSum`] adds.
 pub trait Summand: Real {
     /// Bits of a significand.
     const DIGITS: i32;
 
+    /// A magnitude's bits, as a signed integer.
+    type Bits: Copy + Default + Ord;
+
+    /// Takes values, one in each lane, into the largest magnitude and the smallest that is not zero.
+    fn extend<const WIDTH: usize>(
+        values: &[Self; WIDTH],
+        largest: &mut [Self::Bits; WIDTH],
+        smallest: &mut [Self::Bits; WIDTH],
+    );
+
+    /// The smallest and the largest magnitude of what [`Summand::extend`] has made of zeros.
+    fn magnitudes(largest: Self::Bits, smallest: Self::Bits) -> (Self, Self);
+
     /// The smallest non-zero magnitude and the largest; zeros if there is none. Infinities and NaNs count, NaNs as the
     /// largest.
-    fn extremes<'a>(block: impl Iterator<Item = &'a [Self; LANES]>) -> (Self, Self);
+    #[inline(always)]
+    fn extremes<'a>(block: impl Iterator<Item = &'a [Self; LANES]>) -> (Self, Self) {
+        let (mut largest, mut smallest) = ([Self::Bits::default(); LANES], [Self::Bits::default(); LANES]);
+        block.for_each(|values| Self::extend(values, &mut largest, &mut smallest));
+        Self::magnitudes(fold_lanes(largest, Ord::max), fold_lanes(smallest, Ord::max))
+    }
 }
 
 macro_rules! implement {
@@ -335,21 +428,26 @@ macro_rules! implement {
         impl Summand for $t {
             const DIGITS: i32 = $t::MANTISSA_DIGITS as i32;
 
+            type Bits = $bits;
+
             #[inline(always)]
-            fn extremes<'a>(block: impl Iterator<Item = &'a [Self; LANES]>) -> (Self, Self) {
+            fn extend<const WIDTH: usize>(
+                values: &[Self; WIDTH],
+                largest: &mut [$bits; WIDTH],
+                smallest: &mut [$bits; WIDTH],
+            ) {
                 // Magnitudes order as their bits do, infinities and NaNs on top. Signed maxima, as most instruction
                 // sets have those: MIN − bits grows as the magnitude shrinks, and is below 0 for zeros alone.
-                let mut largest = [0; LANES];
-                let mut smallest = [0; LANES];
-                block.for_each(|values| {
-                    for lane in 0..LANES {
-                        let bits = values[lane].to_bits() as $bits & $bits::MAX;
-                        let negated = $bits::MIN.wrapping_sub(bits);
-                        largest[lane] = if bits > largest[lane] { bits } else { largest[lane] };
-                        smallest[lane] = if negated > smallest[lane] { negated } else { smallest[lane] };
-                    }
-                });
-                let [largest, smallest] = [largest, smallest].map(|lanes| fold_lanes(lanes, $bits::max));
+                for lane in 0..WIDTH {
+                    let bits = values[lane].to_bits() as $bits & $bits::MAX;
+                    let negated = $bits::MIN.wrapping_sub(bits);
+                    largest[lane] = if bits > largest[lane] { bits } else { largest[lane] };
+                    smallest[lane] = if negated > smallest[lane] { negated } else { smallest[lane] };
+                }
+            }
+
+            #[inline(always)]
+            fn magnitudes(largest: $bits, smallest: $bits) -> (Self, Self) {
                 ($t::from_bits($bits::MIN.wrapping_sub(smallest) as _).abs(), $t::from_bits(largest as _))
             }
         }

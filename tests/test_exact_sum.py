@@ -6,6 +6,7 @@ import math
 import pickle
 from fractions import Fraction
 
+import lossrs.functional as F
 import numpy as np
 import pytest
 from cases import BFLOAT16, FLOATS, INTEGERS, instruction_set, threads
@@ -139,6 +140,24 @@ def test_single_precision_is_added_as_it_is(rng):
     total = ExactSum()
     total.add(np.full(70_000, 9, BFLOAT16))
     assert total.value() == 630_000
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+def test_losses_are_added_exactly_as_they_are_computed(dtype, isa, rng):
+    """Magnitudes that rise, fall and leap from block to block, and within them; zeros; what is not finite."""
+    steps = [0, 0, 12, -12, 3, 30, 30, -18, -5, 5, 0, 18]
+    blocks = [np.full(640, 2.0**step) * rng.standard_normal(640) for step in steps]
+    blocks += [np.zeros(640), np.ldexp(rng.standard_normal(640), rng.integers(-50, 50, 640)), np.full(640, 5e-30)]
+    blocks += [np.where(np.arange(640) == 99, special, 1.0) for special in (np.inf, np.nan, 1e-19, 1e18)]
+    for order in (range(len(blocks)), rng.permutation(len(blocks)), [0] * 100):
+        for count in (640 * len(order), 640 * len(order) - 37):
+            x = np.concatenate([blocks[i] for i in order])[:count].astype(dtype)
+            for finite in (x, np.nan_to_num(x, nan=2.0, posinf=3.0)):
+                losses, slopes = F.mse_loss.value_and_grad(finite, np.zeros_like(x), reduction="none")
+                value, gradient = F.mse_loss.value_and_grad(finite, np.zeros_like(x), reduction="sum")
+                np.testing.assert_equal(value, fsum(losses.astype(float)))
+                np.testing.assert_equal(F.mse_loss(finite, np.zeros_like(x), reduction="sum"), value)
+                np.testing.assert_array_equal(gradient, slopes)
 
 
 def test_numbers_and_sequences_can_be_added():

@@ -7,7 +7,7 @@ use crate::isa::{Isa, Kernel};
 use crate::loss::{Domain, Pointwise};
 use crate::real::Real;
 use crate::storage;
-use crate::sum::ExactSum;
+use crate::sum::{self, ExactSum, Lanes};
 use crate::threads::{self, Tasks};
 
 /// The most operands that a formula has.
@@ -32,6 +32,18 @@ pub trait Blocks<T>: Send + Sync {
     /// Evaluates the formula at every element of the operands, which all have the same multiple of [`GRAIN`] elements, and
     /// writes as many of each part that is wanted.
     fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>);
+    /// Evaluates the formula likewise, but adds its values up, and writes slopes times a factor if they are wanted. `guess` is
+    /// what [`ExactSum::add_lanes`] needs. Whether it could be done; if not, nothing was added.
+    fn add(
+        &self,
+        isa: Isa,
+        with_slope: bool,
+        operands: &[&[T]],
+        factor: T,
+        jets: &mut Jets<T>,
+        sum: &mut ExactSum,
+        guess: &mut i32,
+    ) -> bool;
     /// [`Pointwise::DOMAIN`], if any operand has one.
     fn domain(&self) -> Option<&'static [Domain]>;
 }
@@ -105,7 +117,28 @@ impl<L: Pointwise<N, D>, const N: usize, const D: usize> Loss for Formula<L, N, 
     }
 }
 
-impl<L: Pointwise<N, D>, T: Real, const N: usize, const D: usize> Blocks<T> for Formula<L, N, D> {
+impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> for Formula<L, N, D> {
+    fn add(
+        &self,
+        isa: Isa,
+        with_slope: bool,
+        operands: &[&[T]],
+        factor: T,
+        jets: &mut Jets<T>,
+        sum: &mut ExactSum,
+        guess: &mut i32,
+    ) -> bool {
+        let loss = self.0;
+        let operands: [&[T]; N] = std::array::from_fn(|i| operands[i]);
+        let cut = sum::cut(*guess);
+        let lanes = if with_slope {
+            isa.run(Add::<_, _, N, D, true> { loss, operands, factor, jets, cut })
+        } else {
+            isa.run(Add::<_, _, N, D, false> { loss, operands, factor, jets, cut })
+        };
+        sum.add_lanes(lanes, guess)
+    }
+
     fn domain(&self) -> Option<&'static [Domain]> {
         L::DOMAIN.iter().any(|&domain| domain != Domain::Real).then_some(const { &L::DOMAIN })
     }
@@ -119,6 +152,77 @@ impl<L: Pointwise<N, D>, T: Real, const N: usize, const D: usize> Blocks<T> for 
             Want::ValueAndGradient => isa.run(Evaluate::<_, _, N, D, true, true, false> { loss, operands, jets }),
             Want::GradientAndHessian => isa.run(Evaluate::<_, _, N, D, false, true, true> { loss, operands, jets }),
         }
+    }
+}
+
+/// Evaluates a formula and adds its values up in the same loop, while they are in registers.
+struct Add<'a, L, T, const N: usize, const D: usize, const SLOPE: bool> {
+    loss: L,
+    operands: [&'a [T]; N],
+    factor: T,
+    jets: &'a mut Jets<T>,
+    cut: f64,
+}
+
+impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE: bool> Kernel
+    for Add<'_, L, T, N, D, SLOPE>
+{
+    type Output = Lanes<T>;
+
+    #[inline(always)]
+    fn run(self) -> Lanes<T> {
+        let Self { loss, operands, factor, jets, cut } = self;
+        // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
+        let len = operands[0].len().min(BLOCK) / GRAIN * GRAIN;
+        let [slope, other_slope] = &mut jets.slope;
+        // SAFETY: `fill` writes every element of each slice.
+        let (slope, other_slope) = unsafe {
+            (slope.written(if SLOPE { len } else { 0 }), other_slope.written(if SLOPE && D > 1 { len } else { 0 }))
+        };
+        let operands = operands.map(|operand| operand[..len].as_chunks().0);
+        let (slope, other_slope) = (slope.as_chunks_mut().0, other_slope.as_chunks_mut().0);
+        Self::fill(loss, operands, len / GRAIN, factor, slope, other_slope, cut)
+    }
+}
+
+impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE: bool> Add<'_, L, T, N, D, SLOPE> {
+    /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    #[inline(always)]
+    fn fill(
+        loss: L,
+        operands: [&[[T; GRAIN]]; N],
+        len: usize,
+        factor: T,
+        slope: &mut [[T; GRAIN]],
+        other_slope: &mut [[T; GRAIN]],
+        cut: f64,
+    ) -> Lanes<T> {
+        let mut lanes = Lanes::new();
+        let operands = operands.map(|operand| &operand[..len]);
+        for chunk in 0..len {
+            let operands = operands.map(|operand| &operand[chunk]);
+            let mut values = [T::ZERO; GRAIN];
+            let mut slopes = [[T::ZERO; GRAIN]; D];
+            for i in 0..GRAIN {
+                let jet = loss.at(operands.map(|operand| operand[i]));
+                values[i] = jet.value;
+                if SLOPE {
+                    for d in 0..D {
+                        slopes[d][i] = jet.slope[d] * factor;
+                    }
+                }
+            }
+            if SLOPE {
+                slope[chunk] = slopes[0];
+                if D > 1 {
+                    other_slope[chunk] = slopes[D - 1];
+                }
+            }
+            for values in values.as_chunks().0 {
+                lanes.add(values, cut);
+            }
+        }
+        lanes
     }
 }
 
@@ -244,6 +348,8 @@ const MOST_WEIGHTS: usize = 2;
 struct State<T> {
     rooms: [Block<T>; ROOMS],
     jets: Jets<T>,
+    /// The largest exponent of a value that is expected.
+    guess: i32,
     /// The sums of a shared operand's first and second derivatives, of the element that the visit is at.
     shares: [f64; 2],
 }
@@ -340,6 +446,7 @@ impl Call<'_> {
                     slope: [const { Block::new() }; MOST_SLOPES],
                     curvature: [const { Block::new() }; MOST_SLOPES],
                 },
+                guess: 0,
                 shares: [0.0; 2],
             };
             let all = sources.operands.iter().chain(&sources.weights).chain([&sources.grad_output]);
@@ -398,14 +505,21 @@ impl Call<'_> {
                 }
             }
         }
-        loss.evaluate(isa, self.want, &operands, &mut state.jets);
+        let factor = T::of(self.factor);
+        // A whole block that is only added up need not be written first.
+        let is_plain = self.sum && self.weights.is_empty() && self.value.is_none() && len.is_multiple_of(GRAIN);
+        let (slope, guess) = (self.want.slope(), &mut state.guess);
+        let is_added = is_plain && loss.add(isa, slope, &operands, factor, &mut state.jets, &mut found.sum, guess);
+        if !is_added {
+            loss.evaluate(isa, self.want, &operands, &mut state.jets);
+        }
         let Jets { value, slope: [slope, other_slope], curvature: [curvature, other_curvature] } = &mut state.jets;
         let ([to_slope, to_other_slope], [to_curvature, to_other_curvature]) = (self.slope, self.curvature);
         let part = |wanted: bool| if wanted { len } else { 0 };
         // SAFETY: `evaluate` has written the parts that are wanted.
         let (value, mut derivatives) = unsafe {
             (
-                value.written(part(self.want.value())),
+                value.written(part(self.want.value() && !is_added)),
                 [
                     (slope.written(part(to_slope.is_some())), to_slope),
                     (other_slope.written(part(to_other_slope.is_some())), to_other_slope),
@@ -414,8 +528,7 @@ impl Call<'_> {
                 ],
             )
         };
-        let factor = T::of(self.factor);
-        let mut unscaled = true;
+        let mut unscaled = !is_added;
         for (source, room) in sources.weights.iter().flatten().zip(&mut *other_rooms) {
             // SAFETY: the caller's.
             let weights = unsafe { source.block(isa, start, len, room) };
@@ -438,7 +551,7 @@ impl Call<'_> {
                 block::multiply(isa, derivative, grad_output);
             }
         }
-        if self.sum {
+        if self.sum && !is_added {
             block::add(isa, &mut found.sum, value);
         }
         // SAFETY: the caller's.
@@ -542,7 +655,11 @@ pub unsafe fn total_weight<T: Number>(
     /// The value 1 at every element, so that the call's weights are all that counts.
     #[derive(Clone, Copy)]
     struct One;
-    impl<T: Real> Blocks<T> for One {
+    impl<T: Number> Blocks<T> for One {
+        fn add(&self, _: Isa, _: bool, _: &[&[T]], _: T, _: &mut Jets<T>, _: &mut ExactSum, _: &mut i32) -> bool {
+            false
+        }
+
         fn evaluate(&self, _: Isa, _: Want, operands: &[&[T]], jets: &mut Jets<T>) {
             // SAFETY: all of the slice is filled.
             unsafe { jets.value.filled(operands[0].len(), |value| value.fill(T::ONE)) };
