@@ -391,12 +391,12 @@ ERRORS = {
         "table.npz: 'x' has 3 rows, 'y' has 4",
     ),
     "npz of objects": (lambda t: npz(t, x=np.array([{}]), y=np.zeros(1)), XY, "table.npz: 'x' holds object"),
-    "npz of text": (lambda t: npz(t, x=np.array(["a"]), y=np.zeros(1)), XY, "column 'x' holds <U1; numbers are needed"),
+    "npz of text": (lambda t: npz(t, x=np.array(["a"]), y=np.zeros(1)), XY, "column 'x' holds string; numbers are needed"),
     "npz scalar": (lambda t: npz(t, x=np.float64(1), y=np.zeros(1)), XY, "table.npz: 'x' holds float64 of shape ()"),
     "npz of three dimensions": (
         lambda t: npz(t, x=np.zeros((2, 2, 2)), y=np.zeros(2)),
         XY,
-        "column 'x' holds float64 of shape (2, 2); numbers are needed",
+        "column 'x' holds 2-dimensional float64; numbers are needed",
     ),
     "npz compressed in Fortran order": (
         lambda t: npz(t, True, x=np.asfortranarray(np.zeros((3, 2))), y=np.zeros((3, 2))),
