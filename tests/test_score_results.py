@@ -179,7 +179,7 @@ def test_a_row_of_weight_zero_may_have_any_label(tmp_path):
 
 
 def call_of(name, dtype, columns, with_options):
-    """Make rows that a loss can be computed of, and a value for each of its options; None if it has none for each row."""
+    """Make rows that a loss can be computed of, and a value for each of its options; None if no rows have losses."""
     random = np.random.default_rng(5)
     cls = lossrs.losses[name]
     options = {}
@@ -200,8 +200,7 @@ def call_of(name, dtype, columns, with_options):
     )
     for target in targets if hasattr(cls, "ignore_index") else targets[1:]:
         operands = {
-            operand: target if operand == "target" else random.random(shape).astype(dtype)
-            for operand in cls().operands
+            operand: target if operand == "target" else random.random(shape).astype(dtype) for operand in cls().operands
         }
         try:
             losses = getattr(F, name)(**operands, reduction="none", **options)

@@ -205,11 +205,20 @@ def _cut(
     """Cut what is wanted of a record batch of any size into pieces of bounded size."""
     rows = record_batch.num_rows
     step = _rows_per_batch(request.most_rows, record_batch.nbytes / max(rows, 1))
+    if rows <= min(1.5 * step, request.most_rows):  # a small rest is not worth a piece
+        step = max(rows, 1)
     end = rows if last is None else min(rows, last - start)
     for offset in range(max(first - start, 0), end, step):
         piece = record_batch.slice(offset, min(step, end - offset))
-        columns = dict(zip(names, piece.columns, strict=True))
+        columns = dict(zip(names, map(_without_views, piece.columns), strict=True))
         yield start + offset, piece.num_rows, *_assigned(columns, request)
+
+
+def _without_views(column: Any) -> Any:
+    """Return views of strings as strings: pyarrow cannot look them up yet."""
+    import pyarrow as pa
+
+    return column.cast(pa.string()) if pa.types.is_string_view(column.type) else column
 
 
 def _assigned(columns: dict[str, Any], request: Request) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -359,6 +359,13 @@ def _arrow_distinct(name: str, column: Any, batch: Batch) -> tuple[list[Part], A
         raise _no_keys(name, str(column.type), batch)
     if not types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    # A dictionary may be much larger than the batch: look up only what occurs.
-    used, codes = np.unique(column.indices.cast(pa.int64()).fill_null(-1).to_numpy(), return_inverse=True)
-    return column.dictionary.take(pa.array(used, mask=used < 0)).to_pylist(), codes
+    size = len(column.dictionary)
+    indices = column.indices.cast(pa.int64()).fill_null(size).to_numpy()
+    if size <= batch.rows:
+        used = np.flatnonzero(np.bincount(indices, minlength=size + 1))
+        numbers = np.zeros(size + 1, np.intp)
+        numbers[used] = np.arange(len(used))
+        codes = numbers[indices]
+    else:  # a dictionary may be much larger than the batch
+        used, codes = np.unique(indices, return_inverse=True)
+    return column.dictionary.take(pa.array(used, mask=used == size)).to_pylist(), codes

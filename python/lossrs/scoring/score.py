@@ -158,7 +158,7 @@ def score(
     groups: dict[Key, _Moments] = {}
     with PerSample(per_sample, [file.path for file in found]) as output:
         for batch in batches(parts, survey.request(batch_size), survey.opened):
-            operand_arrays = [columns.read(batch) for columns in numbers.values()]
+            operand_arrays = rows_of.read(batch)
             w = weights.read(batch) if weights else None
             codes, group_keys = keys(survey.by, batch) if survey.by else (None, [])
             if batch.rows:
@@ -322,6 +322,17 @@ class _RowLosses:
             mean = getattr(lossrs.functional, name)
             self._weight_normalises = bool(mean([0.25], [0.75], weight=2.0) == mean([0.25], [0.75]))
 
+    def read(self, batch: Batch) -> list[Array]:
+        """Return the operands of a batch."""
+        arrays: list[Array] = []
+        for name, columns in self._operands.items():
+            if name == "target" and self._labels is not None and self._ignore_index is not None:
+                classes, known = _in_columns(arrays[0]).shape[1], len(self._labels.names)
+                if classes != known:
+                    raise ScoreError(f"{known} labels for {classes} input columns; the numbers must be equal")
+            arrays.append(columns.read(batch))
+        return arrays
+
     def __call__(self, operands: list[Array], w: Array | None, batch: Batch) -> tuple[Array, Array | None, Array]:
         """Return the rows' weighted losses, their weights (None: all 1), and which are ignored."""
         if w is not None and w.ndim != 1:
@@ -365,8 +376,6 @@ class _RowLosses:
 
     def _evaluate(self, operands: list[Array], w: Array | None, batch: Batch) -> Array:
         classes = operands[0].shape[-1]
-        if self._labels is not None and self._ignore_index is not None and len(self._labels.names) != classes:
-            raise ScoreError(f"{len(self._labels.names)} labels for {classes} input columns; the numbers must be equal")
         try:
             losses = np.asarray(self._loss(*operands, sample_weight=w))
         except lossrs.LabelError as error:

@@ -197,18 +197,17 @@ class Where:
 
     def _truth(self, node: ast.expr, column: Callable[[str], _Operand]) -> Any:
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         match node:
             case ast.BoolOp():
-                join = pc.and_kleene if isinstance(node.op, ast.And) else pc.or_kleene
+                join = "and_kleene" if isinstance(node.op, ast.And) else "or_kleene"
                 return _joined(join, [self._truth(value, column) for value in node.values])
             case ast.UnaryOp():
-                return pc.invert(self._truth(node.operand, column))
+                return _call("invert", self._truth(node.operand, column))
             case ast.Compare():
                 sides = [node.left, *node.comparators]
                 pairs = zip(node.ops, sides, sides[1:], strict=False)
-                return _joined(pc.and_kleene, [self._comparison(*pair, column) for pair in pairs])
+                return _joined("and_kleene", [self._comparison(*pair, column) for pair in pairs])
         operand, kind = self._operand(node, column)
         if not pa.types.is_boolean(kind):
             self._refuse(node, f"column {self._name(node)!r} holds {kind}; a truth value is needed")
@@ -217,20 +216,18 @@ class Where:
     def _comparison(
         self, operator: ast.cmpop, left: ast.expr, right: ast.expr, column: Callable[[str], _Operand]
     ) -> Any:
-        import pyarrow.compute as pc
 
         if isinstance(operator, ast.Is | ast.IsNot):
             operand, _ = self._operand(left, column)
-            return pc.is_null(operand) if isinstance(operator, ast.Is) else pc.is_valid(operand)
+            return _call("is_null" if isinstance(operator, ast.Is) else "is_valid", operand)
         if isinstance(operator, ast.In | ast.NotIn):
             assert isinstance(right, ast.Tuple | ast.List | ast.Set)
             # pyarrow's is_in would not be null where the column is.
-            found = _joined(pc.or_kleene, [self._compared("equal", left, item, column) for item in right.elts])
-            return found if isinstance(operator, ast.In) else pc.invert(found)
+            found = _joined("or_kleene", [self._compared("equal", left, item, column) for item in right.elts])
+            return found if isinstance(operator, ast.In) else _call("invert", found)
         return self._compared(_COMPARISONS[type(operator)], left, right, column)
 
     def _compared(self, how: str, left: ast.expr, right: ast.expr, column: Callable[[str], _Operand]) -> Any:
-        import pyarrow.compute as pc
 
         (x, x_type), (y, y_type) = self._operand(left, column), self._operand(right, column)
         if (converted := self._converted(right, y_type, x_type)) is not None:
@@ -240,7 +237,7 @@ class Where:
         if None not in (_kind(x_type), _kind(y_type)) and _kind(x_type) != _kind(y_type):
             names = [f"column {name!r} holds" if (name := self._name(side)) else "this is" for side in (left, right)]
             self._refuse(right, f"{names[0]} {x_type}, {names[1]} {y_type}; they do not compare")
-        return getattr(pc, how)(x, y)
+        return _call(how, x, y)
 
     def _converted(self, node: ast.expr, kind: Any, to: Any) -> Any:
         """Read a string that stands beside dates or times as one of them."""
@@ -267,10 +264,20 @@ class Where:
         return scalar, scalar.type
 
 
-def _joined(join: Callable[[Any, Any], Any], parts: list[Any]) -> Any:
+def _call(name: str, *operands: Any) -> Any:
+    """Call a function of pyarrow, or make an expression that does if an operand is one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if any(isinstance(operand, pc.Expression) for operand in operands):
+        operands = tuple(pc.scalar(operand) if isinstance(operand, pa.Scalar) else operand for operand in operands)
+    return getattr(pc, name)(*operands)
+
+
+def _joined(name: str, parts: list[Any]) -> Any:
     whole = parts[0]
     for part in parts[1:]:
-        whole = join(whole, part)
+        whole = _call(name, whole, part)
     return whole
 
 
