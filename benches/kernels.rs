@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use _lossrs::drive::block::{self, Number};
 use _lossrs::drive::layout::{Layout, Operand};
-use _lossrs::drive::{Want, pointwise, rows};
+use _lossrs::drive::regions::{self, Activation, Empty};
+use _lossrs::drive::{Want, embeddings, pointwise, rows};
 use _lossrs::isa::Isa;
-use _lossrs::loss::Domain;
+use _lossrs::loss::{Domain, Region};
 use _lossrs::losses::{self, Loss, Parameter, Parameters};
 use _lossrs::storage::{Dtype, Run};
 use _lossrs::sum::ExactSum;
@@ -169,12 +170,100 @@ fn rowwise<T: rows::Kind>(criterion: &mut Criterion, name: &str, number: &str, l
     }
 }
 
+fn embeddings<T: embeddings::Kind>(criterion: &mut Criterion, name: &str, number: &str, loss: &dyn embeddings::Loss) {
+    let samples = ELEMENTS / CLASSES;
+    let vectors: Vec<Vec<T>> =
+        (0..loss.vectors()).map(|m| numbers::<T>(ELEMENTS, -1.0 - m as f64, 1.0 + m as f64)).collect();
+    let matrices: Vec<rows::Matrix> = vectors
+        .iter()
+        .map(|values| {
+            let mut samples = flat(values, Dtype::of::<T>());
+            samples.run.stride = (CLASSES * size_of::<T>()) as isize;
+            rows::Matrix { samples, stride: size_of::<T>() as isize }
+        })
+        .collect();
+    let (layout, targets) = (Layout::flat(samples), vec![T::ONE; samples]);
+    let target = flat(&targets, Dtype::of::<T>());
+    for (want, wanted) in [(Want::Value, "value"), (Want::ValueAndGradient, "value and gradient")] {
+        let call = embeddings::Call {
+            layout: &layout,
+            want,
+            features: CLASSES,
+            vectors: &matrices,
+            target: Some(&target),
+            domain: loss.targets(),
+            sample_weight: None,
+            grad_output: None,
+            factor: 1.0,
+            value: None,
+            slopes: &[],
+            sum: false,
+        };
+        each_isa(criterion, name, &format!("{number}/{wanted}"), ELEMENTS, |_| {
+            // SAFETY: the buffers have `samples` rows of as many features as the call.
+            black_box(unsafe { call.run::<T>(T::blocks(loss), &|| false) }).unwrap();
+        });
+    }
+}
+
+/// A mask of one class, and labels of sixteen; with the gradient, which is stored.
+fn regions<T: Number>(criterion: &mut Criterion, name: &str, number: &str, loss: &dyn Region) {
+    let scores = numbers::<T>(ELEMENTS, -8.0, 8.0);
+    let masks: Vec<u8> = numbers::<f64>(ELEMENTS, 0.0, 2.0).into_iter().map(|mask| mask as u8).collect();
+    let gradient = vec![T::ZERO; ELEMENTS];
+    for (activation, kind, classes) in [(Activation::Sigmoid, "mask", 1), (Activation::Softmax, "labels", 16)] {
+        let positions = ELEMENTS / classes;
+        let matrix = |values: &[T]| rows::Matrix {
+            samples: flat(values, Dtype::of::<T>()),
+            stride: (positions * size_of::<T>()) as isize,
+        };
+        let (layout, losses, input, slope) =
+            (Layout::flat(positions), Layout::flat(1), matrix(&scores), matrix(&gradient));
+        let masks = flat(&masks, Dtype::Uint8);
+        let target = if classes == 1 {
+            rows::Target::Probabilities(rows::Matrix { samples: masks, stride: 0 })
+        } else {
+            rows::Target::Labels(masks)
+        };
+        for (want, wanted) in [WANTS[0], WANTS[2]] {
+            let call = regions::Call {
+                layout: &layout,
+                regions: 1,
+                classes,
+                want,
+                input: &input,
+                target: &target,
+                activation,
+                class_weight: None,
+                ignore_index: None,
+                empty: Empty::Smooth,
+                losses: &losses,
+                sample_weight: None,
+                grad_output: None,
+                factor: 1.0,
+                mean: false,
+                value: None,
+                slope: Some(&slope),
+            };
+            each_isa(criterion, name, &format!("{number}/{kind}/{wanted}"), ELEMENTS, |_| {
+                // SAFETY: the buffers have a class of so many positions after the other, as many as the call has.
+                black_box(unsafe { call.run::<T>(loss, &|| false) }).map_err(drop).unwrap();
+            });
+        }
+    }
+}
+
 fn formulas(criterion: &mut Criterion) {
     for name in losses::NAMES {
         let parameters = |name: &str| {
             Some(match name {
                 "label_smoothing" => Parameter::Number(0.0),
                 "ignore_index" => Parameter::Integer(-100),
+                "swap" | "full" | "log_target" | "log_input" => Parameter::Integer(0),
+                "p" => Parameter::Number(2.0),
+                "distance_function" => Parameter::Word("cosine".into()),
+                "mode" => Parameter::Word("binary".into()),
+                "empty" => Parameter::Word("smooth".into()),
                 _ => Parameter::Number(1.0),
             })
         };
@@ -182,6 +271,10 @@ fn formulas(criterion: &mut Criterion) {
             Loss::Pointwise(loss) => {
                 pointwise::<f32>(criterion, name, "f32", &*loss);
                 pointwise::<f64>(criterion, name, "f64", &*loss);
+            }
+            Loss::Embeddings(loss) => {
+                embeddings::<f32>(criterion, name, "f32", &*loss);
+                embeddings::<f64>(criterion, name, "f64", &*loss);
             }
             Loss::Rowwise { labels, probabilities, .. } => {
                 rowwise::<f32>(criterion, name, "f32", &*labels, true);
@@ -192,6 +285,12 @@ fn formulas(criterion: &mut Criterion) {
                     rowwise::<f64>(criterion, &name, "f64", &*loss, false);
                 }
             }
+            Loss::Regions { loss, .. } => {
+                regions::<f32>(criterion, name, "f32", &*loss);
+                regions::<f64>(criterion, name, "f64", &*loss);
+            }
+            // Their kernels are parts of larger steps; `compare.py` times whole calls.
+            Loss::Sequencewise { .. } | Loss::Linear { .. } => {}
         }
     }
 }

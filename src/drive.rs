@@ -1,9 +1,14 @@
 //! The drivers: how a formula meets buffers of any type, layout and size. One for each shape of data.
 
 pub mod block;
+pub mod embeddings;
 pub mod layout;
+pub mod linear;
 pub mod pointwise;
+pub mod product;
+pub mod regions;
 pub mod rows;
+pub mod sequences;
 mod tile;
 
 /// What a call asks for.
@@ -55,6 +60,22 @@ pub enum Failure {
         /// What stands there; a float where that is not whole.
         label: Result<i128, f64>,
     },
+    /// A length or a label of a sequence does not fit.
+    Sequence(sequences::Misfit),
+    /// There is not enough memory.
+    Memory,
+}
+
+impl From<sequences::Misfit> for Failure {
+    fn from(misfit: sequences::Misfit) -> Self {
+        Self::Sequence(misfit)
+    }
+}
+
+impl From<std::collections::TryReserveError> for Failure {
+    fn from(_: std::collections::TryReserveError) -> Self {
+        Self::Memory
+    }
 }
 
 impl From<crate::threads::Interrupted> for Failure {

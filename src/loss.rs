@@ -4,7 +4,7 @@
 //! `if a > b { a } else { b }`, which becomes a select. Drivers inline it into their loops, drop the parts that a call does
 //! not ask for, and deal with everything else: types, strides, tails, weights, reductions, threads and instruction sets.
 
-use crate::real::Real;
+use crate::real::{Real, Scaled};
 
 /// A loss at a point, and its derivatives there with respect to `D` of its operands.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,8 @@ pub enum Domain {
     Interval(f64, f64),
     /// −1 and 1.
     Sign,
+    /// 0 and 1.
+    Binary,
 }
 
 impl Domain {
@@ -35,6 +37,7 @@ impl Domain {
             Self::Real => true,
             Self::Interval(low, high) => !(x < low || x > high),
             Self::Sign => x.abs() == 1.0,
+            Self::Binary => x == 0.0 || x == 1.0,
         }
     }
 }
@@ -140,4 +143,88 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
 
     /// The same with respect to the label's score.
     fn at_label<T: Real>(&self, slopes: &Self::Slopes<T>, class: Class<T>, power: T) -> (T, T);
+}
+
+/// A loss of `M` vectors of as many features each, and of a target where it has one, from `K` sums over the features.
+///
+/// A loss is at least 0. Where it is 0 it is at its least, so that its derivatives are 0 whatever the features.
+pub trait Embeddings<const M: usize, const K: usize, const S: usize>: Copy + Send + Sync + 'static {
+    /// The operands' names: the vectors', and the target's, where the loss has one.
+    const OPERANDS: &'static [&'static str];
+
+    /// The values that a target may have.
+    const TARGETS: Domain = Domain::Real;
+
+    /// Whether the formula sees the vectors at unit length, x / √(‖x‖² + ε), and ε. The factor 1/√(‖x‖² + ε) is then a
+    /// vector's scale; else its scale is 1.
+    const UNIT: Option<f64> = None;
+
+    /// Which of the sums are read; the others are not computed.
+    const NEEDED: [bool; K] = [true; K];
+
+    /// A feature's share of each sum, that feature of each vector given.
+    fn terms<T: Real>(&self, features: [T; M]) -> [T; K];
+
+    /// The sums over the features of two parts. Zeros are the sums over no features.
+    #[inline(always)]
+    fn join<T: Real>(&self, mut a: [T; K], b: [T; K]) -> [T; K] {
+        for k in 0..K {
+            a[k] = a[k] + b[k];
+        }
+        a
+    }
+
+    /// The loss.
+    fn value<T: Real>(&self, sums: [T; K], scales: [T; M], target: T) -> T;
+
+    /// What derivatives need to know of a row, computed once for all its features.
+    fn slopes<T: Real>(&self, sums: [T; K], scales: [T; M], target: T) -> [T; S];
+
+    /// The first derivative with respect to a feature of each vector, as it was before it was scaled.
+    fn at<T: Real>(&self, slopes: [T; S], scales: [T; M], features: [T; M]) -> [T; M];
+}
+
+/// The two states of a lattice at each position of a sequence of labels, and the probability of being there: a blank, and
+/// the label after it. At the last position there is a blank alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    /// Of the blank before the label.
+    pub blank: Scaled,
+    /// Of the label.
+    pub label: Scaled,
+}
+
+/// A loss of rows of log-probabilities, one row for each step, and a sequence of labels: −ln Σ Π y, over all ways through a
+/// lattice of states that begin at the first blank and end at the last one, of the probabilities of what is met on the way.
+///
+/// The formula is the ways from a step to the next one.
+pub trait Sequencewise: Copy + Send + Sync + 'static {
+    /// The probability of coming to a position's states, by the step before: of being at them, at the label before them, and
+    /// at that label again if it is not the same as this position's, else 0.
+    fn forward(&self, here: Position, before: Scaled, unlike_before: Scaled) -> Position;
+
+    /// The probability of going on from a position's states, by the step after: from them, from the position after them, and
+    /// from the label there again if it is not the same as this position's, else 0.
+    fn backward(&self, here: Position, after: Position, unlike_after: Scaled) -> Position;
+}
+
+/// How a prediction p and a target g overlap: sums over the positions of a region. Or a loss's derivatives with respect to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overlap {
+    /// Σ p g
+    pub true_positives: f64,
+    /// Σ p (1 − g), or with [`Region::is_squared`] Σ (p − g)² where p > g.
+    pub false_positives: f64,
+    /// Σ (1 − p) g, or with [`Region::is_squared`] Σ (p − g)² where p < g.
+    pub false_negatives: f64,
+}
+
+/// A loss of a region: of how a predicted mask and a true one overlap. None of the sums is the difference of others, so that
+/// a near-perfect prediction keeps its small errors.
+pub trait Region: Send + Sync + 'static {
+    /// Whether errors are squared before they are added.
+    fn is_squared(&self) -> bool;
+
+    /// The loss, and its derivatives with respect to the sums.
+    fn at(&self, overlap: Overlap) -> (f64, Overlap);
 }

@@ -2,11 +2,15 @@
 
 mod absolute_error;
 mod binary_cross_entropy;
+mod contrastive;
+mod cosine_embedding;
 mod cross_entropy;
+pub(crate) mod ctc;
 mod gaussian_nll;
 mod hinge_embedding;
 mod huber;
 mod kl_div;
+mod linear_cross_entropy;
 mod margin_ranking;
 mod nll;
 mod poisson_nll;
@@ -14,8 +18,13 @@ mod sigmoid_focal;
 mod smooth_l1;
 mod soft_margin;
 mod squared_error;
+mod triplet_margin;
+mod tversky;
 
-use crate::drive::{pointwise, rows};
+use crate::drive::regions::{Empty, Mode, Settings};
+use crate::drive::{embeddings, linear, pointwise, rows, sequences};
+use crate::loss::Region;
+use tversky::Tversky;
 
 /// A loss with its parameters, ready for a driver.
 pub enum Loss {
@@ -30,37 +39,83 @@ pub enum Loss {
         /// The label of samples that are left out.
         ignore_index: Option<i128>,
     },
+    /// Of a linear layer's scores.
+    Linear {
+        /// The loss.
+        loss: Box<dyn linear::Loss>,
+        /// The label of samples that are left out.
+        ignore_index: Option<i128>,
+    },
+    /// Of a row of vectors.
+    Embeddings(Box<dyn embeddings::Loss>),
+    /// Of rows of log-probabilities and a sequence of labels.
+    Sequencewise {
+        /// The formula.
+        loss: Box<dyn sequences::Loss>,
+        /// The class that is no label.
+        blank: i128,
+        /// Whether an infinite loss counts as 0.
+        zero_infinity: bool,
+    },
+    /// Of the sums over a region.
+    Regions {
+        /// The formula.
+        loss: Box<dyn Region>,
+        /// What the data are.
+        settings: Settings,
+    },
+}
+
+/// What callers have to know of a loss.
+pub struct Description {
+    /// The names of the operands that must be given.
+    pub operands: &'static [&'static str],
+    /// The names of operands that may be given besides.
+    pub optional: &'static [&'static str],
+    /// The names of those that have gradients.
+    pub inputs: Vec<&'static str>,
+    /// The number of inputs whose gradients a call means that does not say which.
+    pub asked: usize,
+    /// Whether the loss has a Hessian.
+    pub has_hessian: bool,
+}
+
+impl Default for Description {
+    /// An input, its gradient, and a target.
+    fn default() -> Self {
+        let (operands, inputs) = (&["input", "target"], vec!["input"]);
+        Self { operands, optional: &[], inputs, asked: 1, has_hessian: false }
+    }
 }
 
 impl Loss {
-    /// The names of the operands that must be given.
-    pub fn operands(&self) -> &'static [&'static str] {
+    /// What callers have to know of it.
+    pub fn description(&self) -> Description {
         match self {
-            Self::Pointwise(loss) => &loss.operands()[..loss.required()],
-            Self::Rowwise { .. } => &["input", "target"],
-        }
-    }
-
-    /// The names of the operands that have gradients.
-    pub fn inputs(&self) -> Vec<&'static str> {
-        match self {
-            Self::Pointwise(loss) => loss.differentiable().iter().map(|&operand| loss.operands()[operand]).collect(),
-            Self::Rowwise { .. } => vec!["input"],
-        }
-    }
-
-    /// The number of inputs whose gradients a call means that does not say which.
-    pub fn asked(&self) -> usize {
-        match self {
-            Self::Pointwise(loss) => loss.asked(),
-            Self::Rowwise { .. } => 1,
-        }
-    }
-
-    /// Whether the loss has a Hessian.
-    pub fn has_hessian(&self) -> bool {
-        match self {
-            Self::Pointwise(_) | Self::Rowwise { .. } => true,
+            Self::Pointwise(loss) => {
+                let operands = loss.operands();
+                let inputs = loss.differentiable().iter().map(|&operand| operands[operand]).collect();
+                let (operands, asked) = (&operands[..loss.required()], loss.asked());
+                Description { operands, inputs, asked, has_hessian: true, ..Description::default() }
+            }
+            Self::Rowwise { .. } => Description { has_hessian: true, ..Description::default() },
+            Self::Regions { .. } => Description::default(),
+            Self::Embeddings(loss) => {
+                let (operands, asked) = (loss.operands(), loss.vectors());
+                Description { operands, inputs: operands[..asked].to_vec(), asked, ..Description::default() }
+            }
+            Self::Linear { .. } => Description {
+                operands: &["input", "linear_weight", "target"],
+                optional: &["linear_bias"],
+                inputs: vec!["input", "linear_weight", "linear_bias"],
+                asked: 3,
+                ..Description::default()
+            },
+            Self::Sequencewise { .. } => Description {
+                operands: &["log_probs", "targets", "input_lengths", "target_lengths"],
+                inputs: vec!["log_probs"],
+                ..Description::default()
+            },
         }
     }
 }
@@ -130,6 +185,31 @@ registry! {
         ignore_index: Some(p.integer("ignore_index")?),
     },
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
+    "linear_cross_entropy" => |p| Loss::Linear {
+        loss: Box::new(linear_cross_entropy::LinearCrossEntropy {
+            label_smoothing: p.fraction("label_smoothing")?,
+            z_loss: p.nonnegative("z_loss")?,
+            softcap: p.optional_positive("softcap")?,
+        }),
+        ignore_index: Some(p.integer("ignore_index")?),
+    },
+    "cosine_embedding_loss" => |p| embeddings(cosine_embedding::CosineEmbedding { margin: p.number("margin")? }),
+    "contrastive_loss" => |p| embeddings(contrastive::Contrastive { margin: p.positive("margin")? }),
+    "contrastive_distance_loss" => |p| pointwise(contrastive::Contrastive { margin: p.positive("margin")? }),
+    "triplet_margin_loss" => |p| triplet_margin_loss(p)?,
+    "triplet_margin_with_distance_loss" => |p| triplet_margin_with_distance_loss(p)?,
+    "ctc_loss" => |p| Loss::Sequencewise {
+        loss: Box::new(sequences::Formula(ctc::Ctc)),
+        blank: p.integer("blank")?,
+        zero_infinity: p.flag("zero_infinity")?,
+    },
+    "dice_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 0.5, 0.5, 0.5)? })?,
+    "jaccard_loss" => |p| regions(p, Tversky { squared: p.flag("squared")?, ..tversky(p, 1.0, 1.0, 1.0)? })?,
+    "tversky_loss" => |p| regions(p, tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?)?,
+    "focal_tversky_loss" => |p| {
+        let index = tversky(p, p.nonnegative("alpha")?, p.nonnegative("beta")?, 1.0)?;
+        regions(p, Tversky { gamma: p.positive("gamma")?, ..index })?
+    },
 }
 
 fn pointwise<const N: usize, const D: usize>(loss: impl crate::loss::Pointwise<N, D>) -> Loss {
@@ -187,6 +267,76 @@ fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
     Loss::Rowwise { labels, probabilities: Some(probabilities), ignore_index: Some(ignore_index) }
 }
 
+fn embeddings<const M: usize, const K: usize, const S: usize>(loss: impl crate::loss::Embeddings<M, K, S>) -> Loss {
+    Loss::Embeddings(Box::new(embeddings::Formula(loss)))
+}
+
+fn triplet_margin(distance: impl triplet_margin::Distance, p: &Parameters<'_>) -> Result<Loss, Invalid> {
+    let margin = p.positive("margin")?;
+    Ok(if p.flag("swap")? {
+        embeddings(triplet_margin::TripletMargin::<_, true> { distance, margin })
+    } else {
+        embeddings(triplet_margin::TripletMargin::<_, false> { distance, margin })
+    })
+}
+
+fn triplet_margin_loss(parameters: &Parameters<'_>) -> Result<Loss, Invalid> {
+    use triplet_margin::{Chebyshev, Euclidean, Manhattan, Minkowski};
+    let eps = parameters.number("eps")?;
+    let p = parameters.within("p", "at least 1", |p| p >= 1.0)?;
+    if p == 1.0 {
+        triplet_margin(Manhattan { eps }, parameters)
+    } else if p == 2.0 {
+        triplet_margin(Euclidean { eps }, parameters)
+    } else if p == f64::INFINITY {
+        triplet_margin(Chebyshev { eps }, parameters)
+    } else {
+        triplet_margin(Minkowski { p, eps }, parameters)
+    }
+}
+
+fn triplet_margin_with_distance_loss(p: &Parameters<'_>) -> Result<Loss, Invalid> {
+    use triplet_margin::{Cosine, Euclidean, Manhattan, SquaredEuclidean};
+    match p.choice("distance_function", &["euclidean", "squared_euclidean", "cosine", "manhattan"])? {
+        // torch's pairwise distance, with its eps.
+        0 => triplet_margin(Euclidean { eps: 1e-6 }, p),
+        1 => triplet_margin(SquaredEuclidean, p),
+        2 => triplet_margin(Cosine, p),
+        _ => triplet_margin(Manhattan { eps: 0.0 }, p),
+    }
+}
+
+/// The complement of Tversky's index; `unit` is what its smoothing counts for.
+fn tversky(p: &Parameters<'_>, alpha: f64, beta: f64, unit: f64) -> Result<Tversky, Invalid> {
+    let (numerator, denominator) = (p.nonnegative("smooth_numerator")?, p.nonnegative("smooth_denominator")?);
+    if numerator > denominator {
+        return Err(Invalid::Value(format!(
+            "smooth_numerator must be at most smooth_denominator, lest a loss be negative; got {numerator} and {denominator}"
+        )));
+    }
+    Ok(Tversky {
+        alpha,
+        beta,
+        gamma: 1.0,
+        smooth_numerator: unit * numerator,
+        smooth_denominator: unit * denominator,
+        squared: false,
+    })
+}
+
+fn regions(p: &Parameters<'_>, loss: impl Region) -> Result<Loss, Invalid> {
+    let modes = [Mode::Binary, Mode::Multilabel, Mode::Multiclass];
+    let empties = [Empty::Smooth, Empty::Zero, Empty::Skip];
+    let settings = Settings {
+        mode: modes[p.choice("mode", &["binary", "multilabel", "multiclass"])?],
+        from_logits: p.flag("from_logits")?,
+        ignore_index: p.optional("ignore_index", Parameters::integer)?,
+        per_image: p.flag("per_image")?,
+        empty: empties[p.choice("empty", &["smooth", "zero", "skip"])?],
+    };
+    Ok(Loss::Regions { loss: Box::new(loss), settings })
+}
+
 impl Parameters<'_> {
     /// A parameter that `accept` takes; it returns nothing of those of another type.
     fn accepted<R>(&self, name: &str, expected: &str, accept: impl Fn(&Parameter) -> Option<R>) -> Result<R, Invalid> {
@@ -230,6 +380,13 @@ impl Parameters<'_> {
 
     fn positive(&self, name: &str) -> Result<f64, Invalid> {
         self.within(name, "positive", |value| value > 0.0)
+    }
+
+    fn optional_positive(&self, name: &str) -> Result<Option<f64>, Invalid> {
+        if (self.0)(name) == Some(Parameter::Nothing) {
+            return Ok(None);
+        }
+        self.within(name, "positive and finite, or None", |value| value > 0.0 && value < f64::INFINITY).map(Some)
     }
 
     fn nonnegative(&self, name: &str) -> Result<f64, Invalid> {

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::isa::Isa;
-use crate::losses::{self, Invalid, Parameter, Parameters};
+use crate::losses::{self, Description, Invalid, Parameter, Parameters};
 use crate::threads;
 use call::{Arguments, Reduction};
 
@@ -23,6 +23,7 @@ use call::{Arguments, Reduction};
 pub struct Loss {
     name: String,
     loss: losses::Loss,
+    description: Description,
 }
 
 #[pymethods]
@@ -39,31 +40,37 @@ impl Loss {
             Invalid::Value(message) => PyValueError::new_err(message),
             Invalid::Type(message) => PyTypeError::new_err(message),
         })?;
-        Ok(Self { name: name.into(), loss })
+        Ok(Self { name: name.into(), description: loss.description(), loss })
     }
 
     /// The names of the operands that must be given.
     #[getter]
     fn operands<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.loss.operands())
+        PyTuple::new(py, self.description.operands)
+    }
+
+    /// The names of the operands that may be given besides, among the options that are arrays.
+    #[getter]
+    fn optional<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.description.optional)
     }
 
     /// The names of the operands that have gradients.
     #[getter]
     fn inputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.loss.inputs())
+        PyTuple::new(py, &self.description.inputs)
     }
 
     /// The number of inputs whose gradients a call means that does not say which.
     #[getter]
     fn asked(&self) -> usize {
-        self.loss.asked()
+        self.description.asked
     }
 
     /// Whether the loss has a Hessian.
     #[getter]
     fn has_hessian(&self) -> bool {
-        self.loss.has_hessian()
+        self.description.has_hessian
     }
 
     /// The loss: a float, or an array where nothing is reduced.
@@ -122,6 +129,9 @@ impl Loss {
 fn parameter(value: &Bound<'_, PyAny>) -> Parameter {
     if value.is_none() {
         Parameter::Nothing
+    } else if let Ok(flag) = value.extract::<bool>() {
+        // NumPy's too, which is no integer.
+        Parameter::Integer(flag.into())
     } else if let Ok(integer) = value.extract() {
         Parameter::Integer(integer)
     } else if let Ok(number) = value.extract() {

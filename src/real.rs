@@ -10,6 +10,9 @@ mod logarithm;
 mod logistic;
 mod pair;
 mod power;
+mod scaled;
+
+pub use scaled::Scaled;
 
 use format::Format;
 use std::ops::{Add, Div, Mul, Neg, Sub};

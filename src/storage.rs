@@ -289,6 +289,20 @@ impl Run {
         isa.run(Store { run: self, values, stream });
     }
 
+    /// Reads the elements at some indices, each into a place of `out`.
+    ///
+    /// # Safety
+    /// The run must have readable elements at the indices.
+    pub unsafe fn gather(self, places: &[(usize, usize)], out: &mut [f64]) {
+        with_element!(self.dtype, S => {
+            for &(index, place) in places {
+                // SAFETY: the caller's.
+                let element = unsafe { self.from(index).first.cast::<S>().read_unaligned() };
+                out[place] = (if self.swapped { element.swapped() } else { element }).widen();
+            }
+        });
+    }
+
     /// The element at `index` as an integer.
     ///
     /// # Errors

@@ -124,11 +124,18 @@ def thing(like=None):
     return array(like) if draw.random() < 0.95 else draw.choice(THINGS)
 
 
+KERNELS = [cls()._kernel for cls in lossrs.losses.values()]
+
+
 def option(name, input):
     if name == "reduction":
         return draw.choice(["none"] * 5 + ["sum", "mean"]) if draw.random() < 0.9 else draw.choice(THINGS)
     if name == "out":
-        return draw.choice([input, thing(input), (thing(input), thing(input)), (input, input)])
+        pair = draw.choice([(thing(input), thing(input)), (input, input), (np.empty_like(input), np.empty_like(input))])
+        return draw.choice([input, thing(input), pair, pair, (pair, (thing(input), thing(input)))])
+    if name == "wrt":
+        inputs = [*draw.choice(KERNELS).inputs, draw.choice(THINGS)]
+        return draw.choice([draw.choice(inputs), tuple(inputs[:-1]), tuple(inputs[1:]), inputs])
     return thing(input) if "weight" in name else draw.choice(NUMBERS if draw.random() < 0.7 else THINGS)
 
 
@@ -148,12 +155,14 @@ def sum_up(input, *others, **options):
 
 def call():
     name = draw.choice(F.__all__)
-    verb = draw.choice(["value", "value_and_grad", "grad_and_hess", "backward"])
+    kernel = lossrs.losses[name]()._kernel
+    verb = draw.choice(["value", "value_and_grad", "backward", *["grad_and_hess"] * kernel.has_hessian])
     fields = {field.name for field in dataclasses.fields(lossrs.losses[name])}
     input = thing()
-    arguments = [*([thing(input)] if verb == "backward" else []), input, thing(input)]
+    arguments = [*([thing(input)] if verb == "backward" else []), input, *(thing(input) for _ in kernel.operands[1:])]
     likely = {"reduction": 0.6, "nonsense": 0.02}
-    names = sorted(fields | {"sample_weight", "out", "nonsense"})
+    several = {"wrt"} if len(kernel.inputs) > 1 and verb != "value" else set()
+    names = sorted(fields | {"sample_weight", "out", "nonsense"} | several)
     options = {name: option(name, input) for name in names if draw.random() < likely.get(name, 0.12)}
     arrays[:] = [argument for argument in arguments if isinstance(argument, np.ndarray)]
     of = getattr(F, name)

@@ -29,7 +29,11 @@ PARTS = ("true, false, false", "false, true, false", "true, true, false", "false
 DRIVERS = {
     "Pointwise": {"pointwise::Evaluate": PARTS, "pointwise::Add": ("false", "true")},
     "Rowwise": {"rows::Derive": ("false, false", "false, true", "true, false"), "tile::Evaluate": PARTS},
+    "Embeddings": {"embeddings::Sweep": ("",), "embeddings::Evaluate": ("",), "embeddings::Derive": ("",)},
 }
+
+#: Those that are compiled for one type, whatever the buffers hold.
+UNTYPED = {"Sequencewise": ("sequences::Advance", "sequences::Retreat")}
 
 #: What a kernel may call, and why.
 MAY_CALL = {
@@ -119,12 +123,17 @@ def kernels(disassembly: str) -> Iterator[Kernel]:
 def expected_kernels() -> Iterator[str]:
     """Yield a pattern for each kernel that the formulas in the sources must have been compiled to."""
     for source in sorted(SOURCES.glob("*.rs")):
-        formulas = re.findall(r"\b(Pointwise|Rowwise)(?:<.*?>)? for (\w+)", source.read_text())
+        formulas = re.findall(r"\b(Pointwise|Rowwise|Embeddings)(?:<.*?>)? for (\w+)", source.read_text())
+        formulas = re.findall(r"\b(Pointwise|Rowwise|Sequencewise)(?:<.*?>)? for (\w+)", source.read_text())
         assert formulas, f"no formula found in {source}"
+        for shape, formula in formulas:
+            for kernel in UNTYPED.get(shape, ()):
+                yield rf"::{kernel}<_lossrs::losses::\w+::{formula}>"
         for (shape, formula), number in product(formulas, ("f32", "f64")):
-            for kernel, parts in DRIVERS[shape].items():
+            for kernel, parts in DRIVERS.get(shape, {}).items():
                 for part in parts:
-                    yield rf"::{kernel}<_lossrs::losses::\w+::{formula}\b.*, {number}(, \d+)+, {part}>"
+                    ending = f", {part}>" if part else ">"
+                    yield rf"::{kernel}<_lossrs::losses::\w+::{formula}\b.*, {number}(, \d+)+{ending}"
 
 
 @pytest.fixture(scope="module")

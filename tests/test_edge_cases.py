@@ -1,9 +1,12 @@
 """Infinities, NaN, nothing at all: the cases that mathematics or torch decide, and the few that differ from torch."""
 
+import math
+
 import lossrs.functional as F
+import ml_dtypes
 import numpy as np
 import pytest
-from cases import BFLOAT16, CASES, FLOATS, PLAIN, results, threads
+from cases import BFLOAT16, CASES, FLOATS, PLAIN, results, threads, ulps
 
 INF, NAN = np.inf, np.nan
 DTYPES = pytest.mark.parametrize("dtype", FLOATS, ids=["float64", "float32", "float16", "bfloat16"])
@@ -16,86 +19,97 @@ def unreduced(function, *arguments, dtype=np.float64, **options):
     return losses, gradient, function.grad_and_hess(*arguments, reduction="none", **options)[1]
 
 
-@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3, 2)], ids=str)
-@pytest.mark.parametrize("case", [case for case in CASES if not case.rowwise], ids=str)
-def test_nothing(case, shape, rng):
-    check_nothing(case, case.sample(rng, shape), shape)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_nothing(case, rng):
+    """No samples, along any axis; of a variance that nothing shares the derivative is 0."""
+    for shape in case.shapes:
+        for axis in {*range(len(shape))} - {*case.axes(shape)}:
+            sample = case.sample(rng, tuple(0 if i == axis else length for i, length in enumerate(shape)))
+            for name, value in results(case, sample).items():
+                if name in ("mean", "value_and_grad"):
+                    assert np.isnan(value)
+                elif name == "sum":
+                    assert value == 0
+                else:
+                    like = sample[name.split()[-1]] if " of " in name and "of none" not in name else None
+                    assert value.shape == (case.samples_shape(sample) if like is None else like.shape)
+                    assert value.dtype == sample.first.dtype
+                    np.testing.assert_array_equal(value, 0)
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 2), (2, 3, 0), (2, 3, 0, 4)], ids=str)
-@pytest.mark.parametrize("case", [case for case in CASES if case.rowwise], ids=str)
-def test_no_samples(case, shape, rng):
-    check_nothing(case, case.sample(rng, shape), shape[:1] + shape[2:])
-
-
-def check_nothing(case, sample, samples):
-    for name, value in results(case, sample).items():
+def check_left_out(found):
+    """Check that there is nothing: the mean is NaN, and the gradient of what is not there 0."""
+    for name, value in found.items():
         if name in ("mean", "value_and_grad"):
             assert np.isnan(value)
-        elif name == "sum":
-            assert value == 0
         else:
-            assert value.shape == (samples if "none" in name and "gradient" not in name else sample.input.shape)
-            assert value.dtype == sample.input.dtype
+            np.testing.assert_array_equal(value, np.zeros_like(value), err_msg=name)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_weights_that_sum_to_zero(case, rng):
-    """The mean over nothing is NaN, and the gradient of what is not there 0."""
-    sample = case.sample(rng, case.shapes()[2])
-    zeros = results(case, sample, np.zeros(case.samples_shape(sample.input)))
-    for name, value in zeros.items():
-        if name in ("mean", "value_and_grad"):
-            assert np.isnan(value)
-        else:
-            np.testing.assert_array_equal(value, np.zeros_like(value), err_msg=name)
+    sample = case.sample(rng, case.shapes[2])
+    check_left_out(results(case, sample, np.zeros(case.samples_shape(sample))))
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.target == "label"], ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if hasattr(case.loss_class(), "ignore_index")], ids=str)
 def test_only_ignored_samples(case, rng):
+    if not case.label:
+        return
     sample = case.sample(rng, (4, 3))
-    sample.target[:] = sample.options.get("ignore_index", -100)
-    sample.input[1] = NAN
-    for name, value in results(case, sample).items():
-        if name in ("mean", "value_and_grad"):
-            assert np.isnan(value)
-        else:
-            np.testing.assert_array_equal(value, np.zeros_like(value), err_msg=name)
+    sample[case.label][:] = case.loss(sample).ignore_index
+    sample.first[1] = NAN
+    check_left_out(results(case, sample))
 
 
 @DTYPES
 @pytest.mark.parametrize("case", PLAIN, ids=str)
 def test_nan_gives_nan_where_it_is_and_nowhere_else(case, dtype, rng):
-    """In long rows too, wherever it lies in them, and on any thread."""
+    """In each operand; in long rows too, wherever it lies in them, and on any thread."""
     for shape in [case.shape(70), case.shape(70_000, 1100)]:
-        sample = case.sample(rng, shape, dtype)
-        if case.target == "label":
-            sample.target[:] = rng.integers(0, shape[1], shape[0])
-        clean = results(case, sample)
-        place = len(sample.input) // 2
-        # Of the negative log-likelihood, only the label's score counts.
-        spot = (place, sample.target[place]) if case.name == "nll_loss" else (place, -1) if case.rowwise else place
-        sample.input[spot] = NAN
-        with threads(2):
-            dirty = results(case, sample)
-        others = np.arange(len(sample.input)) != place
-        assert np.isnan(dirty["mean"])
-        assert np.isnan(dirty["sum"])
-        assert np.isnan(dirty["none"][place])
-        np.testing.assert_array_equal(dirty["none"][others], clean["none"][others])
-        np.testing.assert_array_equal(dirty["gradient"][others], clean["gradient"][others])
-        if case.name != "nll_loss":
-            assert np.isnan(dirty["gradient"][place]).any()
+        clean = case.sample(rng, shape, dtype)
+        if case.label:
+            clean[case.label][:] = rng.integers(0, shape[1], shape[0])
+        expected = results(case, clean)
+        place = len(clean.first) // 2
+        others = np.arange(len(clean.first)) != place
+        for name, operand in case.operands.items():
+            if operand.kind in ("label", "sign") or operand.shape != "same":
+                continue
+            sample = clean.map(np.copy)
+            # Of the negative log-likelihood, only the label's score counts.
+            only_label = case.name == "nll_loss"
+            spot = (place, sample[case.label][place]) if only_label else place if case.elementwise else (place, -1)
+            sample[name][spot] = NAN
+            with threads(2):
+                dirty = results(case, sample)
+            assert np.isnan(dirty["mean"])
+            assert np.isnan(dirty["sum"])
+            assert np.isnan(dirty["none"][place])
+            np.testing.assert_array_equal(dirty["none"][others], expected["none"][others])
+            gradients = [
+                key for key in expected if key.startswith("unreduced gradient") and expected[key].shape == shape
+            ]
+            for key in gradients:
+                np.testing.assert_array_equal(dirty[key][others], expected[key][others])
+            # A line's slope does not depend on where it is.
+            if not only_label and gradients:
+                assert any(np.isnan(dirty[key][place]).any() for key in gradients) or case.name in LINES
 
 
-@pytest.mark.parametrize("case", [case for case in PLAIN if case.target != "label"], ids=str)
-def test_nan_in_the_target_or_in_weights_gives_nan(case, rng):
-    sample = case.sample(rng, case.shapes()[1])
-    sample.target.ravel()[3] = NAN
-    assert np.isnan(case.function(sample.input, sample.target, **sample.options))
-    weight = np.ones(case.samples_shape(sample.input))
+#: Losses that are made of lines, whose slopes are constants.
+LINES = ("hinge_embedding_loss", "margin_ranking_loss")
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=str)
+def test_nan_in_weights_gives_nan(case, rng):
+    sample = case.sample(rng, case.shapes[1])
+    if case.label:
+        sample[case.label][:] = 0
+    weight = np.ones(case.samples_shape(sample))
     weight.ravel()[0] = NAN
-    assert np.isnan(case.function(sample.input, case.sample(rng, sample.input.shape).target, sample_weight=weight))
+    assert np.isnan(case.value(sample, sample_weight=weight))
+    assert np.isnan(case.value(sample, sample_weight=weight, reduction="sum"))
 
 
 @DTYPES
@@ -235,3 +249,187 @@ def test_a_label_may_be_the_ignored_one_even_if_it_is_a_class():
 def test_negative_weights_are_weights():
     assert F.mse_loss([1.0, 2.0], [0.0, 0.0], sample_weight=[-1.0, 2.0]) == -1 + 8
     assert F.mse_loss([1.0, 2.0], [0.0, 0.0], weight=[1.0, -1.0], reduction="sum") == -3
+
+
+@DTYPES
+def test_a_probability_of_zero_has_no_divergence(dtype):
+    """Whatever the prediction is; torch has NaN where that is infinite."""
+    x = [0.0, -1.0, -INF, INF, NAN]
+    for target, options in (0.0, {}), (-INF, {"log_target": True}):
+        losses, gradient, hessian = unreduced(F.kl_div, x, np.full(5, target), dtype=dtype, **options)
+        np.testing.assert_array_equal(losses.astype(float), np.zeros(5))
+        np.testing.assert_array_equal(gradient.astype(float), np.zeros(5))
+        np.testing.assert_array_equal(hessian.astype(float), np.zeros(5))
+    losses, gradient, _ = unreduced(F.kl_div, [-INF, -INF], [0.5, 1.0], dtype=dtype)
+    np.testing.assert_array_equal(losses.astype(float), [INF, INF])
+    np.testing.assert_array_equal(gradient.astype(float), [-0.5, -1])
+    gradient, hessian = F.kl_div.grad_and_hess([-1.0], [0.0], wrt="target")
+    np.testing.assert_array_equal([gradient, hessian], [[-INF], [INF]])
+    gradient, hessian = F.kl_div.grad_and_hess([-1.0], [-INF], wrt="target", log_target=True)
+    np.testing.assert_array_equal([gradient, hessian], [[0], [0]])
+
+
+def test_a_negative_probability_has_no_logarithm():
+    assert np.isnan(F.kl_div([-1.0], [-0.5]))
+
+
+def test_batchmean_divides_by_the_length_of_the_first_axis(rng):
+    x, t = np.log(rng.random((6, 5))), rng.random((6, 5))
+    total, gradient = F.kl_div.value_and_grad(x, t, reduction="sum")
+    mean, slopes = F.kl_div.value_and_grad(x, t, reduction="batchmean")
+    assert mean == pytest.approx(total / 6, rel=1e-15)
+    np.testing.assert_allclose(slopes, gradient / 6, rtol=1e-15)
+    np.testing.assert_allclose(F.kl_div.backward(3.0, x, t, reduction="batchmean"), gradient / 2, rtol=1e-15)
+    weight = np.array([0, 1, 1, 0, 1, 2.0])[:, None]
+    weighted = F.kl_div(x, t, reduction="sum", sample_weight=weight) / 5
+    assert F.kl_div(x, t, reduction="batchmean", sample_weight=weight) == pytest.approx(weighted, rel=1e-15)
+    assert F.kl_div(x[0], t[0], reduction="batchmean") == pytest.approx(F.kl_div(x[0], t[0]), rel=1e-15)
+    assert F.kl_div(x[0, 0], t[0, 0], reduction="batchmean") == F.kl_div(x[0, 0], t[0, 0])
+    assert np.isnan(F.kl_div(x[:0], t[:0], reduction="batchmean"))
+    assert np.isnan(F.kl_div(x[:, :0], t[:, :0], reduction="batchmean"))
+
+
+@DTYPES
+def test_a_count_of_zero_needs_no_logarithm(dtype):
+    """0 times the logarithm of a mean of 0 is 0."""
+    losses, gradient, hessian = unreduced(F.poisson_nll_loss, [-INF, INF, -INF, 0], [0, 0, 1, 3], dtype=dtype)
+    np.testing.assert_array_equal(losses.astype(float), [0, INF, INF, 1])
+    np.testing.assert_array_equal(gradient.astype(float), [0, INF, -1, -2])
+    np.testing.assert_array_equal(hessian.astype(float), [0, INF, 0, 1])
+    options = {"log_input": False, "eps": 0.0}
+    x, t = [0, 0, INF, INF, -1, -1], [0, 1, 0, 1, 0, 1]
+    losses, gradient, hessian = unreduced(F.poisson_nll_loss, x, t, dtype=dtype, **options)
+    np.testing.assert_array_equal(losses.astype(float), [0, INF, INF, NAN, -1, NAN])
+    np.testing.assert_array_equal(gradient.astype(float), [1, -INF, 1, 1, 1, 2])
+    np.testing.assert_array_equal(hessian.astype(float), [0, INF, 0, 0, 0, 1])
+    for full in (False, True):
+        assert F.poisson_nll_loss([0.0], [0.0], full=full) == 1
+        assert F.poisson_nll_loss([0.0], [1.0], full=full) == 1
+
+
+def test_stirling_stands_for_the_factorial():
+    for count in (2.0, 17.0, 1e6, 1e300):
+        expected = count * math.log(count) - count + math.log(2 * math.pi * count) / 2
+        added = F.poisson_nll_loss([0.0], [count], full=True) - F.poisson_nll_loss([0.0], [count])
+        assert added == pytest.approx(expected, rel=1e-13)
+
+
+@DTYPES
+def test_variances_are_bounded(dtype):
+    """The slope with respect to a variance below the bound is that at the bound, as torch has it."""
+    x, y, var = [1.0, 1.0, 1.0, 3.0, 3.0], np.zeros(5), [0.0, 1e-3, 0.25, 0.25, INF]
+    arguments = [np.asarray(array).astype(dtype) for array in (x, y, var)]
+    losses, (slope, of_var) = F.gaussian_nll_loss.value_and_grad(*arguments, eps=0.25, reduction="none")
+    expected = (np.log(0.25) + np.array([4, 4, 4, 36])) / 2
+    np.testing.assert_allclose(losses[:4].astype(float), expected, rtol=4 * eps_of(dtype))
+    assert losses[4] == INF
+    np.testing.assert_array_equal(slope.astype(float), [4, 4, 4, 12, 0])
+    np.testing.assert_array_equal(of_var.astype(float), [-6, -6, -6, -70, 0])
+
+
+def eps_of(dtype):
+    return float(ml_dtypes.finfo(dtype).eps)
+
+
+@DTYPES
+def test_a_variance_that_is_no_number(dtype):
+    arguments = [np.asarray(array).astype(dtype) for array in ([1.0], [0.0], [NAN])]
+    losses, (slope, of_var) = F.gaussian_nll_loss.value_and_grad(*arguments, reduction="none")
+    assert np.isnan([losses, slope, of_var]).all()
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (3, 4, 5), (2, 3000), (700, 2)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+def test_a_shared_variance_is_the_same_as_one_for_each(shape, dtype, rng):
+    """Losses, and gradients with respect to the input; with respect to the variance they are sums."""
+    input, target = rng.standard_normal((2, *shape)).astype(dtype)
+    weight = rng.choice([0, 0.5, 2], shape).astype(dtype)
+    grad_output = rng.standard_normal(shape).astype(dtype)
+    for own in ((*shape[:-1], 1), shape[:-1], ()):
+        var = rng.uniform(0.25, 4, own).astype(dtype)
+        wide = np.array(np.broadcast_to(var[..., None] if own == shape[:-1] else var, shape))
+        axes = tuple(range(len(shape))) if own == () else (-1,)
+        for reduction in ("none", "sum", "mean"):
+            options = {"reduction": reduction, "sample_weight": weight}
+            factor = grad_output if reduction == "none" else 3.0
+            value, (gradient, of_var) = F.gaussian_nll_loss.value_and_grad(input, target, var, **options)
+            expected, (slope, each) = F.gaussian_nll_loss.value_and_grad(input, target, wide, **options)
+            np.testing.assert_array_equal(value, expected)
+            np.testing.assert_array_equal(gradient, slope)
+            gradients, hessians = F.gaussian_nll_loss.grad_and_hess(input, target, var, **options)
+            np.testing.assert_array_equal(gradients[1], of_var)
+            curvatures = F.gaussian_nll_loss.grad_and_hess(input, target, wide, **options)[1]
+            np.testing.assert_array_equal(hessians[0], curvatures[0])
+            product = F.gaussian_nll_loss.backward(factor, input, target, var, wrt="var", **options)
+            products = F.gaussian_nll_loss.backward(factor, input, target, wide, wrt="var", **options)
+            for shared, parts in ((of_var, each), (hessians[1], curvatures[1]), (product, products)):
+                assert shared.shape == own
+                assert shared.dtype == dtype
+                total = parts.astype(np.longdouble).sum(axes).reshape(own)
+                size = abs(parts.astype(np.longdouble)).sum(axes).reshape(own)
+                # Sums run in double precision.
+                assert ulps(shared, total, magnitude=size).max() <= (2 if dtype is np.float32 else math.sqrt(each.size))
+
+
+@DTYPES
+def test_scores_far_on_the_wrong_side(dtype):
+    """Nothing overflows: torch has infinity and NaN."""
+    x, y = [1000.0, -1000.0, 1000.0, -1000.0, INF, -INF, INF, -INF], [1, 1, -1, -1, 1, 1, -1, -1]
+    losses, gradient, hessian = unreduced(F.soft_margin_loss, x, y, dtype=dtype)
+    np.testing.assert_array_equal(losses.astype(float), [0, 1000, 1000, 0, 0, INF, INF, 0])
+    np.testing.assert_array_equal(gradient.astype(float), [0, -1, 1, 0, 0, -1, 1, 0])
+    np.testing.assert_array_equal(hessian.astype(float), np.zeros(8))
+
+
+def test_hinges_have_the_slope_of_the_line():
+    losses, gradient, _ = unreduced(F.hinge_embedding_loss, [1.0, 1.0, 0.0, 2.0, -1.0], [-1, 1, -1, -1, 1])
+    np.testing.assert_array_equal(losses, [0, 1, 1, 0, -1])
+    np.testing.assert_array_equal(gradient, [-1, 1, -1, 0, 1])
+    x, zero, y = [0.5, 1.0, -1.0, INF, -INF], np.zeros(5), np.array([1.0, 1, -1, 1, 1])
+    losses, gradients = F.margin_ranking_loss.value_and_grad(x, zero, y, margin=1.0, reduction="none")
+    np.testing.assert_array_equal(losses, [0.5, 0, 0, 0, INF])
+    np.testing.assert_array_equal(gradients[0], [-1, -1, 1, 0, -1])
+    np.testing.assert_array_equal(gradients[1], -gradients[0])
+
+
+def focal_terms(x, t, alpha, gamma):
+    """Return what the focal loss, its gradient and its Hessian are sums of."""
+    positive, negative = np.logaddexp(0, -x), np.logaddexp(0, x)
+    p, complement = np.exp(-positive), np.exp(-negative)
+    entropy, away = t * positive + (1 - t) * negative, t * complement + (1 - t) * p
+    weight = (1 if alpha is None else alpha * t + (1 - alpha) * (1 - t)) * away**gamma
+    rises = (1 - t) * p, -t * complement
+    ratio = np.where(away == 0, 0, (1 - 2 * t) * p * complement / np.where(away == 0, 1, away))
+    focus = gamma * ratio
+    yield [weight * entropy]
+    yield [weight * rises[0], weight * rises[1], weight * focus * entropy]
+    bend = (gamma - 1) * focus * ratio * entropy, focus * complement * entropy, -focus * p * entropy
+    yield [weight * p * complement, *(2 * weight * focus * rise for rise in rises), *(weight * part for part in bend)]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("alpha", [None, 0.25])
+def test_the_focal_loss_of_any_logits(gamma, alpha, dtype, rng):
+    """Sure and right, sure and wrong, of any focus: finite, and as accurate as rounding a power allows."""
+    gamma = float(dtype(gamma))
+    x = (rng.choice([-1, 1], 5000) * 10 ** rng.uniform(-10, 4, 5000)).astype(dtype)
+    t = rng.choice([0, 1, 0.25, 0.9, 1e-9, 1 - 2**-20], 5000).astype(dtype)
+    options = {"alpha": alpha, "gamma": gamma}
+    expected = focal_terms(x.astype(np.longdouble), t.astype(np.longdouble), **options)
+    for actual, terms in zip(unreduced(F.sigmoid_focal_loss, x, t, dtype=dtype, **options), expected, strict=True):
+        assert np.isfinite(actual).all()
+        magnitude = sum(map(abs, terms))
+        normal = magnitude > 1e6 * np.finfo(dtype).tiny
+        assert ulps(actual, sum(terms), magnitude=magnitude)[normal].max() <= 8 + 3 * gamma
+        np.testing.assert_array_less(abs(actual[~normal]), 1e7 * np.finfo(dtype).tiny)
+
+
+@DTYPES
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.5, 1.0, 2.0, 5.0])
+def test_the_focal_loss_of_infinite_logits(gamma, dtype):
+    """The limit: 0 when right, infinite when wrong."""
+    x, t = [INF, -INF, INF, -INF], [1, 0, 0, 1]
+    losses, gradient, _ = unreduced(F.sigmoid_focal_loss, x, t, dtype=dtype, gamma=gamma, alpha=None)
+    np.testing.assert_array_equal(losses.astype(float), [0, 0, INF, INF])
+    np.testing.assert_array_equal(gradient.astype(float), [0, 0, 1, -1])

@@ -1,5 +1,6 @@
 """What is refused, and what the message says: what was expected, what came, and where."""
 
+import itertools
 import pickle
 
 import lossrs
@@ -7,27 +8,28 @@ import lossrs.functional as F
 import numpy as np
 import pytest
 from cases import ALL_VERBS, CASES, INTEGERS, PLAIN, verb
+from lossrs.definitions.rows import RowwiseLoss
 
-ROWWISE = [case for case in PLAIN if case.rowwise]
-POINTWISE = [case for case in PLAIN if not case.rowwise]
-LABELLED = [case for case in PLAIN if case.target == "label"]
+POINTWISE = [case for case in PLAIN if case.elementwise]
+LABELLED = [case for case in PLAIN if case.label]
+#: Losses of rows of scores whose targets are labels, or have a row's shape.
+ROWWISE = [case for case in PLAIN if issubclass(case.loss_class, RowwiseLoss)]
 
 
-def call(function, name, input, target, **options):
+def call(function, name, *arguments, **options):
     """Call a verb; `backward` with a plain gradient."""
     grad_output = [1.0] if name == "backward" else []
-    return verb(function, name)(*grad_output, input, target, **options)
+    return verb(function, name)(*grad_output, *arguments, **options)
 
 
 def every(cases):
-    """Run a test with each case and each verb."""
+    """Run a test with each case and each of its verbs."""
+    pairs = [pytest.param(case, name, id=f"{case}-{name or 'value'}") for case in cases for name in case.verbs]
+    return pytest.mark.parametrize(("case", "name"), pairs)
 
-    def mark(test):
-        return pytest.mark.parametrize("name", ALL_VERBS, ids=lambda name: name or "value")(
-            pytest.mark.parametrize("case", cases, ids=str)(test)
-        )
 
-    return mark
+def square(case, rng, dtype=np.float64):
+    return case.sample(rng, (3,) if case.elementwise else (3, 3), dtype)
 
 
 NOT_NUMBERS = [
@@ -48,40 +50,57 @@ NOT_NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("wrong", NOT_NUMBERS, ids=lambda wrong: str(getattr(wrong, "dtype", type(wrong).__name__)))
 @every(PLAIN)
-def test_what_is_not_an_array_of_numbers(case, name, wrong, rng):
-    sample = case.sample(rng, (3, 3) if case.rowwise else (3,))
-    options = sample.options
-    with pytest.raises(TypeError, match=r"^input has dtype .*; expected float64, float32"):
-        call(case.function, name, wrong, sample.target, **options)
-    with pytest.raises(TypeError, match=r"^target has dtype"):
-        call(case.function, name, sample.input, wrong, **options)
-    if wrong is not None:
-        with pytest.raises(TypeError, match=r"^sample_weight has dtype"):
-            call(case.function, name, sample.input, sample.target, sample_weight=wrong, **options)
-    if wrong is not None and "weight" in options:
-        with pytest.raises(TypeError, match=r"^weight has dtype"):
-            call(case.function, name, sample.input, sample.target, **options | {"weight": wrong})
+def test_what_is_not_an_array_of_numbers(case, name, rng):
+    sample = square(case, rng)
+    for wrong in NOT_NUMBERS:
+        for operand in sample.operands:
+            expected = rf"^{operand} has dtype .*" + ("; expected float64, float32" if operand in case.inputs else "")
+            with pytest.raises(TypeError, match=expected):
+                call(case.function, name, *sample.replace(**{operand: wrong}).arguments, **sample.options)
+        for option in ("sample_weight", *case.arrays) if wrong is not None else ():
+            with pytest.raises(TypeError, match=rf"^{option} has dtype"):
+                call(case.function, name, *sample.arguments, **sample.options | {option: wrong})
 
 
 @every(PLAIN)
 def test_masked_arrays(case, name, rng):
-    sample = case.sample(rng, (3, 3) if case.rowwise else (3,))
-    masked = np.ma.masked_array(sample.input, mask=sample.input > 0.5)
-    with pytest.raises(TypeError, match="input is a masked array, whose mask would be lost"):
-        call(case.function, name, masked, sample.target)
-    with pytest.raises(TypeError, match="target is a masked array"):
-        call(case.function, name, sample.input, np.ma.masked_array(sample.target))
-    with pytest.raises(TypeError, match="sample_weight is a masked array"):
-        call(case.function, name, sample.input, sample.target, sample_weight=np.ma.masked_array(np.ones(3)))
+    sample = square(case, rng)
+    for operand, array in sample.operands.items():
+        masked = np.ma.masked_array(array, mask=array > 0.5)
+        with pytest.raises(TypeError, match=f"{operand} is a masked array, whose mask would be lost"):
+            call(case.function, name, *sample.replace(**{operand: masked}).arguments)
+    for option in ("sample_weight", *case.arrays):
+        with pytest.raises(TypeError, match=f"{option} is a masked array"):
+            call(case.function, name, *sample.arguments, **{option: np.ma.masked_array(np.ones(3))})
 
 
-@pytest.mark.parametrize("shape", [(), (2,), (4,), (3, 1), (1, 3), (3, 3), (1,), (0,)], ids=str)
 @every(POINTWISE)
-def test_shapes_must_be_equal(case, name, shape):
-    with pytest.raises(ValueError, match=r"input has shape \(3,\) and target \(.*\); they must be the same"):
-        call(case.function, name, np.full(3, 0.5), np.full(shape, 0.5))
+def test_shapes_must_be_equal(case, name, rng):
+    sample = case.sample(rng, (3,))
+    for shape in [(), (2,), (4,), (3, 1), (1, 3), (3, 3), (1,), (0,)]:
+        for operand in [operand for operand, of in case.operands.items() if of.shape == "same"][1:]:
+            if operand == "var" and shape in ((), (1,)):
+                continue
+            wrong = sample.replace(**{operand: np.ones(shape)})
+            first = next(iter(case.operands))
+            expected = (
+                r"^var has shape \(.*\); expected the input's, \(3,\), or that without the last axis, or a number$"
+                if operand == "var"
+                else rf"^{first} has shape \(3,\) and {operand} \(.*\); they must be the same$"
+            )
+            with pytest.raises(ValueError, match=expected):
+                call(case.function, name, *wrong.arguments, **sample.options)
+
+
+@pytest.mark.parametrize("name", ALL_VERBS, ids=lambda name: name or "value")
+def test_a_variance_has_the_shape_of_the_input_without_the_last_axis_at_least(name):
+    x = np.ones((4, 3, 2))
+    for shape in [(4, 3, 3), (4, 1, 2), (1, 3, 2), (4,), (3,), (4, 3, 1, 1), (1, 1, 1), (1,), (4, 1), (1, 3), (2,)]:
+        with pytest.raises(ValueError, match=r"^var has shape .*; expected the input's, \(4, 3, 2\)"):
+            call(F.gaussian_nll_loss, name, x, x, np.ones(shape))
+        with pytest.raises(ValueError, match="they must be the same"):
+            call(F.gaussian_nll_loss, name, x, np.ones(shape), x)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +120,7 @@ def test_shapes_must_be_equal(case, name, shape):
 def test_targets_must_fit_the_samples(case, name, input, target):
     labels = input[:1] + input[2:] if len(input) > 1 else ()
     expected = str(labels).replace("(", r"\(").replace(")", r"\)")
-    with pytest.raises(ValueError, match=f"target has shape .*; expected {expected} as labels"):
+    with pytest.raises(ValueError, match=f"target has shape .*; expected {expected}"):
         call(case.function, name, np.zeros(input), np.zeros(target, int))
 
 
@@ -116,27 +135,28 @@ def test_there_must_be_classes(case, name):
 
 @every(PLAIN)
 def test_weights_must_broadcast_to_the_samples(case, name, rng):
-    sample = case.sample(rng, (4, 3, 5))
-    for shape in [(3,) if case.rowwise else (4,), (5, 4), (4, 3, 5, 1), (4, 1, 1, 1), (0,)]:
+    sample = case.sample(rng, max(case.shapes, key=len))
+    samples = case.samples_shape(sample)
+    for shape in [(samples[0] + 1, *samples[1:]), (*samples[:-1], samples[-1] + 1), (*samples, 1), (1, *samples), (0,)]:
         with pytest.raises(ValueError, match=r"sample_weight of shape .* does not broadcast to"):
-            call(case.function, name, sample.input, sample.target, sample_weight=np.ones(shape))
-    if "weight" in sample.options:
-        for shape in [(2,), (4, 1), (1, 3), ()] if case.rowwise else [(4,), (2, 4, 3, 5)]:
-            with pytest.raises(ValueError, match=r"weight (of|has) shape"):
-                call(case.function, name, sample.input, sample.target, **sample.options | {"weight": np.ones(shape)})
-    if "pos_weight" in sample.options:
-        with pytest.raises(ValueError, match="pos_weight of shape"):
-            call(case.function, name, sample.input, sample.target, pos_weight=np.ones(4))
+            call(case.function, name, *sample.arguments, sample_weight=np.ones(shape))
+    for option in case.arrays:
+        of_classes = case.reference.arrays[option].shape == "classes"
+        own = sample.options[option].shape
+        wrong = [(own[0] + 1,), (own[0], 1), (1, *own), ()] if of_classes else [(own[0] + 1,), (2, *own)]
+        for shape in wrong:
+            with pytest.raises(ValueError, match=rf"{option} (of|has) shape"):
+                call(case.function, name, *sample.arguments, **sample.options | {option: np.ones(shape)})
 
 
 @pytest.mark.parametrize("label", [3, -1, -99, 10**9, np.iinfo(np.int64).min, 2**63, 2**64 - 1])
 @every(LABELLED)
 def test_labels_outside_the_classes(case, name, label, rng):
-    input = case.sample(rng, (70, 3)).input
     target = np.zeros(70, np.uint64 if label > 2**62 else np.int64)
     target[[5, 60]] = label, 2
+    sample = case.sample(rng, (70, 3)).replace(**{case.label: target})
     with pytest.raises(ValueError, match=rf"^label {label} at row 5 is outside \[0, 3\)$") as caught:
-        call(case.function, name, input, target)
+        call(case.function, name, *sample.arguments)
     assert isinstance(caught.value, lossrs.LabelError)
     assert (caught.value.row, caught.value.label) == (5, label)
 
@@ -148,7 +168,7 @@ def test_labels_that_are_not_whole(case, name, label, rng):
     target[5] = label
     what = "is outside" if abs(label) == 1e300 else "is not a whole number"
     with pytest.raises(ValueError, match=f"^label .* at row 5 {what}") as caught:
-        call(case.function, name, case.sample(rng, (70, 3)).input, target)
+        call(case.function, name, *case.sample(rng, (70, 3)).replace(**{case.label: target}).arguments)
     assert caught.value.row == 5
     np.testing.assert_equal(float(caught.value.label), label)
 
@@ -185,17 +205,42 @@ def test_label_errors_survive_pickling():
     assert (str(copy), copy.row, copy.label) == (str(caught.value), 0, 1)
 
 
-@pytest.mark.parametrize("wrong", [-0.1, 1.1, np.inf, -np.inf, -1e-300])
-@pytest.mark.parametrize("name", ALL_VERBS, ids=lambda name: name or "value")
-def test_probabilities_outside_their_range(wrong, name):
-    fine = np.full((90, 2), 0.5)
-    broken = fine.copy()
-    broken[[60, 80], [1, 0]] = wrong
-    for argument, arguments in (("input", (broken, fine)), ("target", (fine, broken))):
-        with pytest.raises(ValueError, match=rf"^{argument} .* at row \(60, 1\) is outside \[0, 1\]$") as caught:
-            call(F.binary_cross_entropy, name, *arguments)
-        assert isinstance(caught.value, lossrs.DomainError)
-        assert (caught.value.row, caught.value.value) == (121, wrong)
+#: Values outside the domains of operands, by their kind, and what is said of them.
+OUTSIDE = {
+    "probability": ((-0.1, 1.1, np.inf, -np.inf, -1e-300), r"outside \[0, 1\]"),
+    "sign": ((0.0, 0.5, -2.0, np.inf, -np.inf, np.nan), "neither 1 nor -1"),
+    "positive": ((-0.1, -np.inf, -1e-300), "less than 0"),
+}
+#: Operands that have one, by loss.
+DOMAINS = {
+    "binary_cross_entropy": ("input", "target"),
+    "sigmoid_focal_loss": ("target",),
+    "soft_margin_loss": ("target",),
+    "hinge_embedding_loss": ("target",),
+    "margin_ranking_loss": ("target",),
+    "gaussian_nll_loss": ("var",),
+}
+
+
+@every([case for case in PLAIN if case.name in DOMAINS])
+def test_values_outside_their_domain(case, name, rng):
+    """The first of them is reported, in the whole array's order, also where elements share it."""
+    sample = case.sample(rng, (90, 2))
+    for operand in DOMAINS[case.name]:
+        wrongs, expected = OUTSIDE[case.operands[operand].kind]
+        broken = sample[operand].copy()
+        places = {(90, 2): (60, 1), (90, 1): (60, 0), (90,): (60,), (): ()}[broken.shape]
+        for wrong in wrongs:
+            broken[places] = wrong
+            if broken.ndim == 2:
+                broken[80] = wrong
+            row = 121 if broken.shape == (90, 2) else 120 if broken.ndim else 0
+            where = str(divmod(row, 2)).replace("(", r"\(").replace(")", r"\)")
+            with pytest.raises(ValueError, match=rf"^{operand} .* at row {where} is {expected}$") as caught:
+                call(case.function, name, *sample.replace(**{operand: broken}).arguments, **sample.options)
+            assert isinstance(caught.value, lossrs.DomainError)
+            assert caught.value.row == row
+            np.testing.assert_equal(caught.value.value, wrong)
 
 
 @every(ROWWISE)
@@ -205,25 +250,67 @@ def test_probabilities_are_floats(case, name):
             call(case.function, name, np.zeros((3, 2)), np.zeros((3, 2), int))
 
 
+def reductions_of(case):
+    *others, last = map(repr, case.loss_class.reductions)
+    return f"reduction must be {', '.join(others)} or {last}"
+
+
 @every(CASES)
 def test_unknown_options(case, name, rng):
-    sample = case.sample(rng, (3, 3))
-    with pytest.raises(ValueError, match="reduction must be 'none', 'mean' or 'sum', got \"avg\""):
-        call(case.function, name, sample.input, sample.target, reduction="avg")
+    arguments, known = case.sample(rng, (3, 3)).arguments, "reduction must be 'none', 'mean' or 'sum'"
+    with pytest.raises(ValueError, match=f'{known}, got "avg"'):
+        call(case.function, name, *arguments, reduction="avg")
     for reduction in (None, 1, b"mean"):
-        with pytest.raises(TypeError, match="reduction must be 'none', 'mean' or 'sum', got an object of type"):
-            call(case.function, name, sample.input, sample.target, reduction=reduction)
+        with pytest.raises(TypeError, match=f"{known}, got an object of type"):
+            call(case.function, name, *arguments, reduction=reduction)
     for unknown in ({"size_average": True}, {"reduce": False}, {"epsilon": 1.0}):
         with pytest.raises(TypeError, match=f"{case.name} has no option '{next(iter(unknown))}'; its options are"):
-            call(case.function, name, sample.input, sample.target, **unknown)
-    with pytest.raises(TypeError):
-        call(case.function, name, sample.input, sample.target, None, "mean")
-    with pytest.raises(TypeError):
-        verb(case.function, name)(sample.input)
-    with pytest.raises(ValueError, match="reduction must be"):
-        lossrs.losses[case.name](reduction="avg")
+            call(case.function, name, *arguments, **unknown)
+    with pytest.raises(TypeError, match=r"takes .* it got \d arguments by position"):
+        call(case.function, name, *arguments, None, "mean")
+    operands = list(case.operands)
+    with pytest.raises(TypeError, match=f"is missing '{operands[-1]}'"):
+        call(case.function, name, *arguments[:-1])
+    with pytest.raises(TypeError, match=f"got two values for '{operands[0]}'"):
+        call(case.function, name, *arguments, **{operands[0]: arguments[0]})
+    with pytest.raises(ValueError, match=f"{reductions_of(case)}, got 'avg'"):
+        case.loss_class(reduction="avg")
     with pytest.raises(TypeError, match="epsilon"):
-        lossrs.losses[case.name](epsilon=1.0)
+        case.loss_class(epsilon=1.0)
+
+
+@pytest.mark.parametrize("name", [name for name in lossrs.losses if "batchmean" not in lossrs.losses[name].reductions])
+def test_batchmean_is_of_the_divergence_alone(name):
+    case = next(case for case in PLAIN if case.name == name)
+    sample = case.sample(np.random.default_rng(0), (3, 3))
+    with pytest.raises(ValueError, match=reductions_of(case)):
+        case.value(sample, reduction="batchmean")
+    with pytest.raises(ValueError, match=reductions_of(case)):
+        case.loss_class(reduction="batchmean")
+
+
+@every([case for case in PLAIN if len(case.inputs) > 1])
+def test_wrt_names_inputs(case, name, rng):
+    arguments = case.sample(rng, (3, 3)).arguments
+    if not name:
+        with pytest.raises(TypeError, match="no option 'wrt'"):
+            call(case.function, name, *arguments, wrt=case.inputs[0])
+        return
+    for wrong in ("nothing", "", (case.inputs[0], "nothing"), "weight"):
+        with pytest.raises(ValueError, match=f"^wrt must be among '{case.inputs[0]}', '{case.inputs[1]}', got "):
+            call(case.function, name, *arguments, wrt=wrong)
+    for wrong in ((), [], (case.inputs[0], case.inputs[0]), (*case.inputs, case.inputs[0])):
+        with pytest.raises(ValueError, match=r"^wrt must name an input, and each only once$"):
+            call(case.function, name, *arguments, wrt=wrong)
+    for wrong in (0, 1.5, b"input", (0,), object()):
+        with pytest.raises(TypeError, match=r"^wrt must be the name of an input, or a tuple of names, got"):
+            call(case.function, name, *arguments, wrt=wrong)
+
+
+@every([case for case in PLAIN if len(case.inputs) == 1])
+def test_wrt_is_of_losses_of_several_inputs(case, name, rng):
+    with pytest.raises(TypeError, match="has no option 'wrt'"):
+        call(case.function, name, *case.sample(rng, (3, 3)).arguments, wrt=case.inputs[0])
 
 
 @pytest.mark.parametrize(
@@ -232,17 +319,24 @@ def test_unknown_options(case, name, rng):
         ("huber_loss", "delta", (0.0, -1.0, np.nan, -np.inf), "positive"),
         ("smooth_l1_loss", "beta", (-1.0, np.nan, -1e-300), "at least 0"),
         ("cross_entropy", "label_smoothing", (-0.1, 1.1, np.nan, np.inf), r"in \[0, 1\]"),
+        ("gaussian_nll_loss", "eps", (0.0, -1e-6, np.nan), "positive"),
+        ("poisson_nll_loss", "eps", (-1e-8, np.nan, -np.inf), "at least 0"),
+        ("sigmoid_focal_loss", "gamma", (-0.5, np.nan, -np.inf), "at least 0"),
+        ("sigmoid_focal_loss", "alpha", (1.5, np.inf, np.nan), "at most 1"),
+        ("hinge_embedding_loss", "margin", (), ""),
+        ("margin_ranking_loss", "margin", (), ""),
     ],
 )
 def test_parameters_outside_their_range(name, option, wrong, expected):
+    halves = [[[0.5, 0.5]]] * len(lossrs.losses[name]()._kernel.operands)
     for value in wrong:
         with pytest.raises(ValueError, match=f"^{option} must be {expected}, got "):
-            getattr(F, name)([[0.5, 0.5]], [[0.5, 0.5]], **{option: value})
+            getattr(F, name)(*halves, **{option: value})
         with pytest.raises(ValueError, match=f"^{option} must be {expected}, got "):
             lossrs.losses[name](**{option: value})
-    for value in ("1", None, [1.0], 1j, object(), np.ones(2)):
+    for value in ("1", [1.0], 1j, object(), np.ones(2), *[None] * (option != "alpha")):
         with pytest.raises(TypeError, match=f"^{option} must be a number, got "):
-            getattr(F, name)([[0.5, 0.5]], [[0.5, 0.5]], **{option: value})
+            getattr(F, name)(*halves, **{option: value})
         with pytest.raises(TypeError, match=f"^{option} must be a number, got "):
             lossrs.losses[name](**{option: value})
 
@@ -254,60 +348,116 @@ def test_the_ignored_label_is_an_integer(name):
             getattr(F, name)([[0.5, 0.5]], [0], ignore_index=value)
 
 
-@every(PLAIN)
-def test_grad_output(case, name, rng):
-    if name != "backward":
-        return
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("kl_div", "log_target"),
+        ("poisson_nll_loss", "log_input"),
+        ("poisson_nll_loss", "full"),
+        ("gaussian_nll_loss", "full"),
+    ],
+)
+def test_flags_are_true_or_false(name, option):
+    for value in ("yes", None, 2, -1, 0.5, [True], np.ones(2)):
+        with pytest.raises(TypeError, match=f"^{option} must be True or False, got "):
+            lossrs.losses[name](**{option: value})
+    for value in (True, 1, np.True_, np.int8(1)):
+        assert lossrs.losses[name](**{option: value}) == lossrs.losses[name](**{option: True})
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=str)
+def test_grad_output(case, rng):
     sample = case.sample(rng, (4, 3))
     for wrong in (np.ones(2), "1", None, 1j):
         with pytest.raises(TypeError, match="grad_output must be a number"):
-            case.function.backward(wrong, sample.input, sample.target)
+            case.backward(wrong, sample)
     with pytest.raises(ValueError, match=r"grad_output of shape .* does not broadcast"):
-        case.function.backward(np.ones(7), sample.input, sample.target, reduction="none")
+        case.backward(np.ones(7), sample, reduction="none")
 
 
 # Results that cannot be written.
 
 
 def outs(case, sample, name):
-    """Return a good out of a verb."""
-    shape = case.samples_shape(sample.input) if not name else sample.input.shape
-    return np.zeros(shape, sample.input.dtype)
+    """Return good outs of a verb, one for each of its results, in the order of its inputs."""
+    if not name:
+        return [np.zeros(case.samples_shape(sample), sample.first.dtype)]
+    gradients = [np.zeros(sample[input].shape, sample[input].dtype) for input in case.inputs]
+    return gradients * 2 if name == "grad_and_hess" else gradients
 
 
-def call_out(case, name, sample, out, **options):
-    arguments = [np.ones(case.samples_shape(sample.input))] if name == "backward" else []
-    pair = (out, np.zeros(sample.input.shape, sample.input.dtype)) if name == "grad_and_hess" else out
-    options = {"reduction": "none"} | sample.options | options
-    return verb(case.function, name)(*arguments, sample.input, sample.target, out=pair, **options)
+def call_out(case, name, sample, outs, **options):
+    half = len(outs) // 2
+    out = (tuple(outs[:half]), tuple(outs[half:])) if name == "grad_and_hess" else tuple(outs) if name else outs[0]
+    return case.call(name, sample, out=out, reduction="none", **options)
 
 
 @every(PLAIN)
 def test_out_of_the_wrong_kind(case, name, rng):
     sample = case.sample(rng, (4, 3))
-    good = outs(case, sample, name)
-    read_only = good.copy()
-    read_only.setflags(write=False)
-    for out, error, message in [
-        (good.astype(np.float32), TypeError, "out has dtype float32; expected float64"),
-        (good.astype(int), TypeError, "out has dtype int64; expected float64"),
-        (good.astype(complex), TypeError, "out has dtype complex128"),
-        (good[:-1], ValueError, r"out has shape \(3.*\); expected \(4"),
-        (good[..., None], ValueError, "out has shape"),
-        (read_only, ValueError, "out is read-only"),
-        (np.broadcast_to(good[:1], good.shape), ValueError, "out is read-only"),
-        (good.tolist(), TypeError, "out must be an array, got list"),
-        (7, TypeError, "out must be an array, got int"),
-        (np.ma.masked_array(good), TypeError, "out is a masked array"),
-    ]:
-        with pytest.raises(error, match=message):
-            call_out(case, name, sample, out)
-    stuck = np.lib.stride_tricks.as_strided(np.zeros(50), good.shape, [8] * good.ndim)
-    if good.ndim > 1:
-        with pytest.raises(ValueError, match="out has elements that share memory"):
-            call_out(case, name, sample, stuck)
-    with pytest.raises(ValueError, match="out has elements that share memory"):
-        call_out(case, name, sample, np.lib.stride_tricks.as_strided(np.zeros(50), good.shape, [0] * good.ndim))
+    for i, good in enumerate(outs(case, sample, name)):
+        if good.shape[:1] != (4,):
+            continue
+        read_only = good.copy()
+        read_only.setflags(write=False)
+        strides = np.lib.stride_tricks.as_strided
+        for out, error, message in [
+            (good.astype(np.float32), TypeError, "out has dtype float32; expected float64"),
+            (good.astype(int), TypeError, "out has dtype int64; expected float64"),
+            (good.astype(complex), TypeError, "out has dtype complex128"),
+            (good[:-1], ValueError, r"out has shape \(3.*\); expected \(4"),
+            (good[..., None], ValueError, "out has shape"),
+            (read_only, ValueError, "out is read-only"),
+            (np.broadcast_to(good[:1], good.shape), ValueError, "out is read-only"),
+            (good.tolist(), TypeError, "out must be an array, got list"),
+            (7, TypeError, "out must be an array, got int"),
+            (np.ma.masked_array(good), TypeError, "out is a masked array"),
+            (strides(np.zeros(50), good.shape, [0] * good.ndim), ValueError, "out has elements that share memory"),
+            (strides(np.zeros(50), (4, 3), [8, 8]), ValueError, "out has (elements that share memory|shape)"),
+        ]:
+            # The others are as they should be.
+            given = [array.copy() for array in outs(case, sample, name)]
+            given[i] = out
+            with pytest.raises(error, match=message):
+                call_out(case, name, sample, given)
+
+
+@every([case for case in PLAIN if len(case.inputs) > 1])
+def test_out_of_several_gradients_is_a_tuple(case, name, rng):
+    if not name:
+        return
+    sample = case.sample(rng, (4, 3))
+    good = outs(case, sample, name)[: len(case.inputs)]
+    for wrong in (good[0], good, tuple(good[:1]), (*good, good[0]), None if name == "grad_and_hess" else 7):
+        out = (wrong, wrong) if name == "grad_and_hess" else wrong
+        with pytest.raises(TypeError, match=rf"^out must be a tuple of {len(good)} arrays, one for each"):
+            case.call(name, sample, out=out)
+    # An array where one gradient is asked for by its name, a tuple where it is by a tuple.
+    arguments = sample.arguments
+    pair = (lambda out: (out, out.copy())) if name == "grad_and_hess" else lambda out: out
+    single = pair(good[0]) if name == "grad_and_hess" else good[0]
+    call(case.function, name, *arguments, wrt=case.inputs[0], out=single, **sample.options)
+    wrong = ((good[0],), (good[0].copy(),)) if name == "grad_and_hess" else (good[0],)
+    with pytest.raises(TypeError, match=r"^out must be an array, got tuple"):
+        call(case.function, name, *arguments, wrt=case.inputs[0], out=wrong, **sample.options)
+    call(case.function, name, *arguments, wrt=case.inputs[:1], out=wrong, **sample.options)
+
+
+@every([case for case in PLAIN if len(case.inputs) > 1])
+def test_outs_are_apart(case, name, rng):
+    """One array for two results, wholly or in part."""
+    if not name:
+        return
+    sample = case.sample(rng, (4, 3))
+    room = np.zeros((5, 3))
+    given = outs(case, sample, name)
+    places = [i for i, out in enumerate(given) if out.shape == (4, 3)]
+    for i, j in itertools.pairwise(places):
+        for one, other in ((room[:4], room[:4]), (room[:4], room[1:]), (room[:4], room[3::-1])):
+            given = [array.copy() for array in outs(case, sample, name)]
+            given[i], given[j] = one, other
+            with pytest.raises(ValueError, match="shares memory"):
+                call_out(case, name, sample, given)
 
 
 def test_out_goes_with_unreduced_losses_or_gradients():
@@ -326,29 +476,36 @@ def test_out_goes_with_unreduced_losses_or_gradients():
 def test_out_that_overlaps_an_argument(case, name, rng):
     """Shifted or reversed: an error, and the arguments are as they were."""
     sample = case.sample(rng, (6, 3))
-    like = outs(case, sample, name)
-    extra = like.shape[1] if like.ndim > 1 else 1
-    arguments = {"input": sample.input, "target": sample.target} | {
-        key: value for key, value in sample.options.items() if isinstance(value, np.ndarray)
-    }
-    arguments["sample_weight"] = np.ones(case.samples_shape(sample.input))
-    for argument, array in arguments.items():
-        if array.dtype != like.dtype:
-            continue
-        room = np.zeros(array.size + like.size + extra)
-        mine = room[: array.size].reshape(array.shape)
-        mine[...] = array
-        before = room.copy()
-        changed = sample._replace(**{argument: mine}) if argument in ("input", "target") else sample
-        options = {} if argument in ("input", "target") else {argument: mine}
-        shifted = room[1 : 1 + like.size].reshape(like.shape)
-        reversed_ = np.flip(room[: like.size].reshape(like.shape))
-        for out in (shifted, reversed_) if like.size > 1 else ():
-            if not np.shares_memory(out, mine):
+    sample.options["sample_weight"] = np.ones(case.samples_shape(sample))
+    for i, like in enumerate(outs(case, sample, name)):
+        extra = like.shape[1] if like.ndim > 1 else 1
+        for argument, array in (sample.operands | sample.options).items():
+            if not isinstance(array, np.ndarray) or array.dtype != like.dtype or like.size < 2:
                 continue
-            with pytest.raises(ValueError, match=f"out shares memory with {argument}"):
-                call_out(case, name, changed, out, **options)
-            np.testing.assert_array_equal(room, before)
+            room = np.zeros(array.size + like.size + extra)
+            mine = room[: array.size].reshape(array.shape)
+            mine[...] = array
+            before = room.copy()
+            changed = sample.map(np.copy)
+            (changed.operands if argument in sample.operands else changed.options)[argument] = mine
+            shifted = room[1 : 1 + like.size].reshape(like.shape)
+            reversed_ = np.flip(room[: like.size].reshape(like.shape))
+            for out in (shifted, reversed_):
+                if not np.shares_memory(out, mine):
+                    continue
+                given = [each.copy() for each in outs(case, sample, name)]
+                given[i] = out
+                with pytest.raises(ValueError, match=f"out shares memory with {argument}"):
+                    call_out(case, name, changed, given)
+                np.testing.assert_array_equal(room, before)
+
+
+@pytest.mark.parametrize("own", [(6, 1), (6,), ()], ids=str)
+def test_a_gradient_is_not_written_over_a_variance_that_elements_share(own):
+    """It is read again for the next of them."""
+    x, var = np.ones((6, 3)), np.ones(own)
+    with pytest.raises(ValueError, match="out shares memory with var"):
+        F.gaussian_nll_loss.value_and_grad(x, x, var, wrt="var", out=var)
 
 
 def test_arrays_that_share_memory_with_no_element_in_common():
@@ -364,31 +521,47 @@ def test_an_error_leaves_an_input_that_is_also_the_result_as_it_was(name, count)
     """Of wrong labels and of values outside their domain, which are found on the way."""
     logits, labels = np.ones((count, 2)), np.zeros(count, int)
     labels[-1] = 5
-    probabilities, wrong = np.full(count, 0.5), np.full(count, 0.5)
-    wrong[-1] = 2
-    for function, input, target in (
+    fine, wrong = np.full(count, 0.5), np.full(count, 0.5)
+    wrong[-1] = -2
+    for function, *operands in (
         (F.cross_entropy, logits, labels),
         (F.nll_loss, logits, labels),
-        (F.binary_cross_entropy, wrong, probabilities),
-        (F.binary_cross_entropy, probabilities, wrong),
+        (F.binary_cross_entropy, wrong, fine),
+        (F.binary_cross_entropy, fine, wrong),
+        (F.sigmoid_focal_loss, fine, wrong),
+        (F.soft_margin_loss, fine, wrong),
+        (F.margin_ranking_loss, fine, fine + 1, wrong),
+        (F.gaussian_nll_loss, fine, fine + 1, wrong),
     ):
+        several = {"wrt": ("input1", "input2")} if function is F.margin_ranking_loss else {}
+        several = {"wrt": ("input", "var")} if function is F.gaussian_nll_loss else several
         for reduction in ("mean", "none"):
-            before = input.copy()
+            own = [operand.copy() for operand in operands]
             grad_output = [np.ones(count) if reduction == "none" else 1.0] if name == "backward" else []
-            out = (input, np.zeros_like(input)) if name == "grad_and_hess" else input
-            with pytest.raises(ValueError, match="outside"):
-                verb(function, name)(*grad_output, input, target, out=out, reduction=reduction)
-            np.testing.assert_array_equal(input, before)
+            # Over the first operand, and the last where it has a gradient or is of its shape.
+            out = (own[0], own[-1]) if several else own[0]
+            fresh = tuple(map(np.zeros_like, out)) if several else np.zeros_like(own[0])
+            out = (out, fresh) if name == "grad_and_hess" else out
+            with pytest.raises(ValueError, match=r"outside|neither|less"):
+                verb(function, name)(*grad_output, *own, out=out, reduction=reduction, **several)
+            for operand, before in zip(own, operands, strict=True):
+                np.testing.assert_array_equal(operand, before)
 
 
 @pytest.mark.parametrize("case", PLAIN, ids=str)
-def test_a_result_too_large_for_memory(case):
+def test_a_result_too_large_for_memory(case, rng):
     """Huge arrays that are one element, over and over."""
-    shape = (2**43, 2) if case.rowwise else (2**44,)
-    input = np.broadcast_to(np.float64(0.5), shape)
-    target = np.broadcast_to(np.int8(0), shape[:1]) if case.target == "label" else input
-    for name in ("value_and_grad", "grad_and_hess"):
+    shape = (2**44,) if case.elementwise else (2**43, 2)
+    small = case.sample(rng, (1,) if case.elementwise else (1, 2))
+    small.options.update(dict.fromkeys(case.arrays))
+    sample = small.map(np.copy)
+    for name, array in small.operands.items():
+        if case.operands[name].shape == "same":
+            sample = sample.replace(**{name: np.broadcast_to(array.ravel()[0], shape)})
+        elif case.operands[name].shape == "samples":
+            sample = sample.replace(**{name: np.broadcast_to(0 if name == case.label else array[0], shape[:1])})
+    for name in case.verbs[1:]:
         with pytest.raises(MemoryError):
-            verb(case.function, name)(input, target)
+            call(case.function, name, *sample.arguments, **case.variant.options)
     with pytest.raises(MemoryError):
-        case.function(input, target, reduction="none")
+        case.function(*sample.arguments, reduction="none", **case.variant.options)

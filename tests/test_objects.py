@@ -13,18 +13,34 @@ import numpy as np
 import pytest
 from cases import ALL_VERBS, CASES, verb
 from lossrs import _lossrs
+from lossrs.loss import array_options
 
 LOSSES = pytest.mark.parametrize("name", lossrs.losses)
-FUNCTIONS = [(name, of) for name in lossrs.losses for of in ALL_VERBS]
+FUNCTIONS = [
+    (name, of)
+    for name, cls in lossrs.losses.items()
+    for of in ALL_VERBS
+    if of != "grad_and_hess" or cls()._kernel.has_hessian
+]
+
+
+def another(value):
+    """Return another setting of an option."""
+    if isinstance(value, bool):
+        return not value
+    if value is None:
+        return 0.5
+    return value + 1 if isinstance(value, int | np.ndarray) else 0.75 * value + 0.15
 
 
 def losses_of(case, rng):
     """Return the loss of a case, and ones with other options."""
-    sample = case.sample(rng, (4,) if not case.rowwise else (3, 4))
-    loss = case.loss(sample)
-    others = [case.loss(sample, reduction="sum")]
-    for name, value in sample.options.items():
-        others.append(dataclasses.replace(loss, **{name: value + 1 if name != "label_smoothing" else value / 2}))
+    loss = case.loss(case.sample(rng, case.shapes[1]))
+    others = [dataclasses.replace(loss, reduction="sum")]
+    for field in dataclasses.fields(loss):
+        value = getattr(loss, field.name)
+        if field.name in case.variant.options or (field.name in case.arrays):
+            others.append(dataclasses.replace(loss, **{field.name: another(value)}))
     return loss, others
 
 
@@ -75,6 +91,11 @@ def test_the_arrays_of_a_loss_are_its_own():
         (lossrs.HuberLoss(delta=np.float64(2)), lossrs.HuberLoss(delta=2.0)),
         (lossrs.HuberLoss(delta=np.float32(2)), lossrs.HuberLoss(delta=2.0)),
         (lossrs.HuberLoss(delta=np.array(2.0)), lossrs.HuberLoss(delta=2.0)),
+        (lossrs.KLDivLoss(log_target=1), lossrs.KLDivLoss(log_target=True)),
+        (lossrs.GaussianNLLLoss(full=np.True_), lossrs.GaussianNLLLoss(full=True)),
+        (lossrs.SigmoidFocalLoss(alpha=np.float32(0.5)), lossrs.SigmoidFocalLoss(alpha=0.5)),
+        (lossrs.SigmoidFocalLoss(alpha=None, gamma=1), lossrs.SigmoidFocalLoss(gamma=1.0, alpha=None)),
+        (lossrs.MarginRankingLoss(margin=-1), lossrs.MarginRankingLoss(margin=-1.0)),
         (lossrs.CrossEntropyLoss(ignore_index=np.int32(3)), lossrs.CrossEntropyLoss(ignore_index=3)),
         (lossrs.CrossEntropyLoss(label_smoothing=1), lossrs.CrossEntropyLoss(label_smoothing=1.0)),
         (lossrs.MSELoss(weight=[1.0, 2.0]), lossrs.MSELoss(weight=np.array([1.0, 2.0]))),
@@ -119,15 +140,19 @@ def test_losses_take_their_options_by_keyword(name):
     assert cls.__name__ in lossrs.__all__
 
 
+@pytest.mark.parametrize(("name", "of"), FUNCTIONS)
+def test_functions_pickle_by_name(name, of):
+    function = verb(getattr(F, name), of)
+    assert pickle.loads(pickle.dumps(function)) is function
+    assert copy.deepcopy(function) is function
+    bound = verb(lossrs.losses[name](), of)
+    if of:
+        assert pickle.loads(pickle.dumps(bound)).__self__ == bound.__self__
+
+
 @LOSSES
-def test_functions_pickle_by_name(name):
-    for of in ALL_VERBS:
-        function = verb(getattr(F, name), of)
-        assert pickle.loads(pickle.dumps(function)) is function
-        assert copy.deepcopy(function) is function
-        bound = verb(lossrs.losses[name](), of)
-        if of:
-            assert pickle.loads(pickle.dumps(bound)).__self__ == bound.__self__
+def test_functions_have_the_verbs_of_the_loss(name):
+    assert hasattr(getattr(F, name), "grad_and_hess") == lossrs.losses[name]()._kernel.has_hessian
 
 
 def test_the_names_of_the_module():
@@ -143,18 +168,20 @@ def test_the_names_of_the_module():
 def test_signatures(name, of):
     """Arrays first, in torch's order; options by keyword only; the defaults of the class."""
     signature = inspect.signature(verb(getattr(F, name), of))
-    fields = {field.name: field.default for field in dataclasses.fields(lossrs.losses[name])}
-    positional = (["grad_output"] if of == "backward" else []) + ["input", "target"]
-    positional += ["weight"] if "weight" in fields else []
+    cls = lossrs.losses[name]
+    fields, kernel = {field.name: field.default for field in dataclasses.fields(cls)}, cls()._kernel
+    first_array = [option for option in fields if option in array_options(cls)][:1]
+    positional = (["grad_output"] if of == "backward" else []) + [*kernel.operands, *first_array]
     kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
     assert [name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD] == positional
+    calls = ["sample_weight", *["wrt"] * (of != "" and len(kernel.inputs) > 1), "out"]
     keyword = {name for name, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY}
-    assert keyword == (fields.keys() | {"sample_weight", "out"}) - {"weight"}
+    assert keyword == (fields.keys() | {*calls}) - {*first_array}
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
     for option, default in fields.items():
         assert defaults[option] == default
-    of_class = inspect.signature(verb(lossrs.losses[name](), of)).parameters
-    assert list(of_class) == [name for name in positional if name != "weight"] + ["sample_weight", "out"]
+    of_class = inspect.signature(verb(cls(), of)).parameters
+    assert list(of_class) == [name for name in positional if name not in first_array] + calls
 
 
 def sections(documentation):

@@ -14,6 +14,7 @@ STUB = Path(__file__).parent.parent / "python" / "lossrs" / "functional.pyi"
 
 HEADER = """\
 # Written by tools/write_functional_stub.py.
+import collections.abc
 from typing import Any, Literal, Protocol, overload
 
 from numpy.typing import ArrayLike, NDArray

@@ -14,6 +14,14 @@ from lossrs._lossrs import (
     instruction_set,
     set_num_threads,
 )
+from lossrs.definitions.embeddings import (
+    ContrastiveDistanceLoss,
+    ContrastiveLoss,
+    CosineEmbeddingLoss,
+    TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
+)
+from lossrs.definitions.linear import LinearCrossEntropyLoss
 from lossrs.definitions.pointwise import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -29,22 +37,32 @@ from lossrs.definitions.pointwise import (
     SmoothL1Loss,
     SoftMarginLoss,
 )
+from lossrs.definitions.regions import DiceLoss, FocalTverskyLoss, JaccardLoss, TverskyLoss
 from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
+from lossrs.definitions.sequences import CTCLoss
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
+    "ContrastiveDistanceLoss",
+    "ContrastiveLoss",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
+    "DiceLoss",
     "DomainError",
     "ExactSum",
+    "FocalTverskyLoss",
     "GaussianNLLLoss",
     "HingeEmbeddingLoss",
     "HuberLoss",
+    "JaccardLoss",
     "KLDivLoss",
     "L1Loss",
     "LabelError",
+    "LinearCrossEntropyLoss",
     "Loss",
     "MSELoss",
     "MarginRankingLoss",
@@ -53,6 +71,9 @@ __all__ = [
     "SigmoidFocalLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",
+    "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
+    "TverskyLoss",
     "__version__",
     "functional",
     "get_num_threads",

@@ -29,6 +29,7 @@ class DomainError(ValueError):
 @final
 class Loss:
     operands: tuple[str, ...]
+    optional: tuple[str, ...]
     inputs: tuple[str, ...]
     asked: int
     has_hessian: bool

@@ -1,4 +1,5 @@
 # Written by tools/write_functional_stub.py.
+import collections.abc
 from typing import Any, Literal, Protocol, overload
 
 from numpy.typing import ArrayLike, NDArray
@@ -6,12 +7,20 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "contrastive_distance_loss",
+    "contrastive_loss",
+    "cosine_embedding_loss",
     "cross_entropy",
+    "ctc_loss",
+    "dice_loss",
+    "focal_tversky_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
     "huber_loss",
+    "jaccard_loss",
     "kl_div",
     "l1_loss",
+    "linear_cross_entropy",
     "margin_ranking_loss",
     "mse_loss",
     "nll_loss",
@@ -19,6 +28,9 @@ __all__ = [
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "soft_margin_loss",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+    "tversky_loss",
 ]
 
 _Array = NDArray[Any]
@@ -167,6 +179,209 @@ class _BCEWithLogitsLoss(Protocol):
 
 binary_cross_entropy_with_logits: _BCEWithLogitsLoss
 
+class _ContrastiveDistanceLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        distance: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+contrastive_distance_loss: _ContrastiveDistanceLoss
+
+class _ContrastiveLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+contrastive_loss: _ContrastiveLoss
+
+class _CosineEmbeddingLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input1: ArrayLike,
+        input2: ArrayLike,
+        target: ArrayLike,
+        *,
+        margin: float = 0.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+cosine_embedding_loss: _CosineEmbeddingLoss
+
 class _CrossEntropyLoss(Protocol):
     @overload
     def __call__(
@@ -247,6 +462,288 @@ class _CrossEntropyLoss(Protocol):
     ) -> _Array: ...
 
 cross_entropy: _CrossEntropyLoss
+
+class _CTCLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        log_probs: ArrayLike,
+        targets: ArrayLike,
+        input_lengths: ArrayLike,
+        target_lengths: ArrayLike,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+ctc_loss: _CTCLoss
+
+class _DiceLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+dice_loss: _DiceLoss
+
+class _FocalTverskyLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+focal_tversky_loss: _FocalTverskyLoss
 
 class _GaussianNLLLoss(Protocol):
     @overload
@@ -477,6 +974,105 @@ class _HuberLoss(Protocol):
 
 huber_loss: _HuberLoss
 
+class _JaccardLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        squared: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+jaccard_loss: _JaccardLoss
+
 class _KLDivLoss(Protocol):
     @overload
     def __call__(
@@ -618,6 +1214,98 @@ class _L1Loss(Protocol):
     ) -> _Array: ...
 
 l1_loss: _L1Loss
+
+class _LinearCrossEntropyLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        linear_weight: ArrayLike,
+        target: ArrayLike,
+        linear_bias: ArrayLike | None = None,
+        *,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+linear_cross_entropy: _LinearCrossEntropyLoss
 
 class _MarginRankingLoss(Protocol):
     @overload
@@ -1129,3 +1817,266 @@ class _SoftMarginLoss(Protocol):
     ) -> _Array: ...
 
 soft_margin_loss: _SoftMarginLoss
+
+class _TripletMarginLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-06,
+        swap: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-06,
+        swap: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-06,
+        swap: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-06,
+        swap: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-06,
+        swap: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+triplet_margin_loss: _TripletMarginLoss
+
+class _TripletMarginWithDistanceLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        distance_function: str | collections.abc.Callable[..., Any] = "euclidean",
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        distance_function: str | collections.abc.Callable[..., Any] = "euclidean",
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        distance_function: str | collections.abc.Callable[..., Any] = "euclidean",
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[float, Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        distance_function: str | collections.abc.Callable[..., Any] = "euclidean",
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> tuple[_Array, Any]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        anchor: ArrayLike,
+        positive: ArrayLike,
+        negative: ArrayLike,
+        *,
+        distance_function: str | collections.abc.Callable[..., Any] = "euclidean",
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        wrt: str | tuple[str, ...] | None = None,
+        out: Any | None = None,
+    ) -> Any: ...
+
+triplet_margin_with_distance_loss: _TripletMarginWithDistanceLoss
+
+class _TverskyLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        mode: Literal["binary", "multilabel", "multiclass"] = "binary",
+        from_logits: bool = True,
+        ignore_index: int | None = None,
+        per_image: bool = True,
+        empty: Literal["smooth", "zero", "skip"] = "smooth",
+        smooth_numerator: float = 1e-05,
+        smooth_denominator: float = 1e-05,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+tversky_loss: _TverskyLoss

@@ -56,11 +56,12 @@ class Loss:
                 array.setflags(write=False)
                 object.__setattr__(self, name, array)
                 arrays[name] = array
-        object.__setattr__(self, "_kernel", _lossrs.Loss(self.function_name, **options))
+        object.__setattr__(self, "_kernel", self.make_kernel(**options))
         # The kernel has taken them as numbers; as the same numbers they are equal and have the same representation.
         for field in dataclasses.fields(self):
-            if isinstance(field.default, int | float):
-                object.__setattr__(self, field.name, type(field.default)(getattr(self, field.name)))
+            value = getattr(self, field.name)
+            if isinstance(field.default, int | float) and value is not None:
+                object.__setattr__(self, field.name, type(field.default)(value))
         object.__setattr__(self, "_arrays", arrays or None)
 
     @property
@@ -72,6 +73,11 @@ class Loss:
     def inputs(self) -> tuple[str, ...]:
         """The names of those of them that have gradients."""
         return self._kernel.inputs
+
+    @classmethod
+    def make_kernel(cls, **options: Any) -> Any:
+        """Return what computes the loss with these options, after checking them."""
+        return _lossrs.Loss(cls.function_name, **options)
 
     def _options(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -108,8 +114,8 @@ class Loss:
         **named: ArrayLike,
     ) -> Any:
         """Return the loss, as the function of `function_name` does."""
-        operands = self._bind(operands, named)
-        return self._kernel.value(operands, self._arrays, sample_weight, self.reduction, out)
+        operands, arrays = self._bind(operands, named)
+        return self._kernel.value(operands, arrays, sample_weight, self.reduction, out)
 
     def value_and_grad(
         self,
@@ -120,8 +126,8 @@ class Loss:
         **named: ArrayLike,
     ) -> tuple[Any, Any]:
         """Return the loss and its gradients with respect to the inputs, in one pass."""
-        operands = self._bind(operands, named)
-        return self._kernel.value_and_grad(operands, self._arrays, sample_weight, self.reduction, out, wrt)
+        operands, arrays = self._bind(operands, named)
+        return self._kernel.value_and_grad(operands, arrays, sample_weight, self.reduction, out, wrt)
 
     def grad_and_hess(
         self,
@@ -132,8 +138,8 @@ class Loss:
         **named: ArrayLike,
     ) -> tuple[Any, Any]:
         """Return the gradients and the diagonals of the Hessians."""
-        operands = self._bind(operands, named)
-        return self._kernel.grad_and_hess(operands, self._arrays, sample_weight, self.reduction, out, wrt)
+        operands, arrays = self._bind(operands, named)
+        return self._kernel.grad_and_hess(operands, arrays, sample_weight, self.reduction, out, wrt)
 
     def backward(
         self,
@@ -145,16 +151,22 @@ class Loss:
         **named: ArrayLike,
     ) -> Any:
         """Return the vector-Jacobian product: the gradients times that with respect to the loss."""
-        operands = self._bind(operands, named)
-        return self._kernel.backward(grad_output, operands, self._arrays, sample_weight, self.reduction, out, wrt)
+        operands, arrays = self._bind(operands, named)
+        return self._kernel.backward(grad_output, operands, arrays, sample_weight, self.reduction, out, wrt)
 
-    def _bind(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-        names = self._kernel.operands
+    def _bind(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
+        """Return the operands, and the options that are arrays with the operands that may be given."""
+        names, arrays = self._kernel.operands, self._arrays
         if named or len(given) != len(names):
+            if len(given) == len(names) + 1 and self._kernel.optional:
+                given, named = given[:-1], {self._kernel.optional[0]: given[-1], **named}
             given = bind(type(self).__name__, names, given, named)
+            for name in self._kernel.optional:
+                if (array := named.pop(name, None)) is not None:
+                    arrays = {**(arrays or {}), name: array}
             if named:
                 raise TypeError(f"{type(self).__name__} takes no argument {next(iter(named))!r}")
-        return given
+        return given, arrays
 
     _kernel: ClassVar[_lossrs.Loss]
     _arrays: ClassVar[dict[str, Any] | None]
@@ -208,8 +220,10 @@ def bind(what: str, names: tuple[str, ...], given: tuple[Any, ...], named: dict[
 def function(cls: type[Loss]) -> Any:
     """Make the functional form of a loss: a function, with the other verbs as its attributes."""
     default = cls()._kernel
-    name, arrays = cls.function_name, array_options(cls)
-    defaults = {field.name: field.default for field in dataclasses.fields(cls) if field.name != "reduction"}
+    name, arrays = cls.function_name, (*default.optional, *array_options(cls))
+    defaults = dict.fromkeys(default.optional) | {
+        field.name: field.default for field in dataclasses.fields(cls) if field.name != "reduction"
+    }
     several = len(default.inputs) > 1
 
     def resolve(
@@ -232,7 +246,7 @@ def function(cls: type[Loss]) -> Any:
         parameters: dict[str, Any] = {
             option: value for option, value in defaults.items() if option not in arrays
         } | options
-        return _lossrs.Loss(name, **parameters), operands, chosen or None
+        return cls.make_kernel(**parameters), operands, chosen or None
 
     def value(
         *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
@@ -283,7 +297,7 @@ def function(cls: type[Loss]) -> Any:
 def signature(cls: type[Loss], verb: str, *, of_class: bool = False) -> inspect.Signature:
     """Return a verb's signature: arrays first, then options by keyword only; those of a class are its instance's."""
     kernel = cls()._kernel
-    arrays = () if of_class else array_options(cls)
+    arrays = kernel.optional if of_class else (*kernel.optional, *array_options(cls))
     fields = {} if of_class else {field.name: field.default for field in dataclasses.fields(cls)}
     leading = [*["self"] * of_class, *["grad_output"] * (verb == "backward"), *kernel.operands]
     options = {name: default for name, default in fields.items() if name not in ("reduction", *arrays[:1])}
@@ -335,16 +349,61 @@ _GIVES = {
 }
 
 
+_WRT = """\
+wrt : str or tuple of str, optional
+    What derivatives are with respect to, by default {asked}: of a name, among
+    {inputs}, an array is returned, of a tuple of names a tuple, in its order.
+"""
+
+_OUT_OF_SEVERAL = """\
+out : ndarray or tuple of ndarray, optional
+    Where the gradients go, in the form that is returned; they may be operands.
+"""
+
+_GRADIENT_OF_SEVERAL = """\
+gradient : ndarray or tuple of ndarray
+    As `wrt` asks, of the inputs' shapes and dtypes.
+"""
+
+# The same of losses of several inputs.
+_GIVES_OF_SEVERAL = {
+    "value": _GIVES["value"],
+    "value_and_grad": (
+        "The value and the gradients with respect to the inputs, in one pass.\n\n",
+        _OUT_OF_SEVERAL,
+        f"value : float or ndarray\n    The loss, or the losses with ``reduction='none'``.\n{_GRADIENT_OF_SEVERAL}",
+    ),
+    "grad_and_hess": (
+        "The gradients and the diagonals of the Hessians with respect to the inputs.\n\n",
+        "out : tuple, optional\n    Where gradients and Hessians go: a pair, of arrays or of tuples of them.\n",
+        "gradient, hessian : ndarray or tuple of ndarray\n    As `wrt` asks, of the inputs' shapes and dtypes.\n",
+    ),
+    "backward": (
+        "The vector-Jacobian product: the gradients times `grad_output`, the gradient with respect to the loss.\n\n",
+        _OUT_OF_SEVERAL,
+        _GRADIENT_OF_SEVERAL,
+    ),
+}
+
+
 def documentation(cls: type[Loss], verb: str) -> str:
     """Return a verb's docstring: that of its class, with what calls take, return and raise."""
     text = inspect.cleandoc(cls.__doc__ or "")
     before, _, rest = text.partition("Parameters\n----------\n")
     options, section, after = rest.partition("\n\n")
     summary, _, body = before.partition("\n\n")
-    leads, out, returns = _GIVES[verb]
+    kernel = cls()._kernel
+    several = len(kernel.inputs) > 1
+    leads, out, returns = (_GIVES_OF_SEVERAL if several else _GIVES)[verb]
     grad_output = "grad_output : array_like\n    The gradient with respect to the loss.\n" if verb == "backward" else ""
+    wrt = ""
+    if several and verb != "value":
+        names = [f"``'{name}'``" for name in kernel.inputs]
+        asked = "all of them" if kernel.asked == len(names) else " and ".join(names[: kernel.asked])
+        wrt = _WRT.format(inputs=", ".join(names), asked=asked)
     return (
-        f"{summary}\n\n{leads}{body}Parameters\n----------\n{grad_output}{cls.arguments}{options}\n{_SAMPLE_WEIGHT}{out}\n"
+        f"{summary}\n\n{leads}{body}Parameters\n----------\n{grad_output}{cls.arguments}{options}\n{_SAMPLE_WEIGHT}"
+        f"{wrt}{out}\n"
         f"Returns\n-------\n{returns}\n"
         "Raises\n------\nValueError\n    If shapes, labels or options do not fit; the message says what and where.\n"
         f"TypeError\n    If an argument is not an array of numbers, or is masked.{section}{after}"

@@ -124,18 +124,20 @@ pub fn is_within<T: Real>(isa: Isa, values: &[T], domain: Domain) -> bool {
             !values.iter().fold(false, |outside, &value| outside | (value < low) | (value > high))
         }
     }
-    struct Signs<'a, T>(&'a [T]);
-    impl<T: Real> Kernel for Signs<'_, T> {
+    struct Either<'a, T>(&'a [T], T, T);
+    impl<T: Real> Kernel for Either<'_, T> {
         type Output = bool;
         #[inline(always)]
         fn run(self) -> bool {
-            !self.0.iter().fold(false, |other, &value| other | (value.abs() != T::ONE))
+            let Self(values, one, other) = self;
+            !values.iter().fold(false, |neither, &value| neither | ((value != one) & (value != other)))
         }
     }
     match domain {
         Domain::Real => true,
         Domain::Interval(low, high) => isa.run(Within(values, T::of(low), T::of(high))),
-        Domain::Sign => isa.run(Signs(values)),
+        Domain::Sign => isa.run(Either(values, -T::ONE, T::ONE)),
+        Domain::Binary => isa.run(Either(values, T::ZERO, T::ONE)),
     }
 }
 

@@ -430,6 +430,16 @@ impl Call<'_> {
     pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let len = self.layout.len();
+        if let Some((shared, layout)) = self.shared.filter(|_| len == 0) {
+            // Elements that nothing shares have derivatives too: sums of nothing.
+            for output in [self.slope[shared], self.curvature[shared]].into_iter().flatten() {
+                for start in (0..layout.len()).step_by(STEP) {
+                    let zeros = [T::ZERO; STEP];
+                    // SAFETY: the caller's.
+                    unsafe { layout.put(isa, output, start, &zeros[..STEP.min(layout.len() - start)], false) };
+                }
+            }
+        }
         // What shares an element is in one task, so that its derivatives' sum has one order.
         let per_task = ELEMENTS_PER_TASK.next_multiple_of(self.share());
         let source = |operand, room| Source::new(self.layout, operand, room);
@@ -602,7 +612,8 @@ impl Call<'_> {
     ) {
         while !derivatives.is_empty() {
             let (now, later) = derivatives.split_at(derivatives.len().min(share - start % share));
-            *sum += now.iter().map(|derivative| derivative.to_f64()).sum::<f64>();
+            // One after the other: the same sum wherever blocks begin.
+            *sum = now.iter().fold(*sum, |sum, derivative| sum + derivative.to_f64());
             start += now.len();
             if start.is_multiple_of(share) {
                 // SAFETY: the caller's; no other task has this element.

@@ -24,16 +24,17 @@ const ELEMENTS_PER_TASK: usize = 1 << 15;
 /// Classes of a row, a block of them: as many of each.
 #[derive(Clone, Copy)]
 pub struct Classes<'a, T> {
-    scores: &'a [T],
-    probabilities: &'a [T],
-    weights: &'a [T],
+    pub(super) scores: &'a [T],
+    pub(super) probabilities: &'a [T],
+    pub(super) weights: &'a [T],
 }
 
 /// What the driver knows of a row.
+#[derive(Clone, Copy)]
 pub struct Swept<T> {
-    largest: T,
-    sums: [f64; MOST_SUMS],
-    label: Class<T>,
+    pub(super) largest: T,
+    pub(super) sums: [f64; MOST_SUMS],
+    pub(super) label: Class<T>,
 }
 
 /// A rowwise loss whose formula is behind a pointer.
@@ -91,6 +92,12 @@ pub struct Formula<L, const K: usize>(pub L);
 impl<L: Rowwise<K>, const K: usize> Loss for Formula<L, K> {}
 
 impl<T: Real> Swept<T> {
+    /// Nothing so far.
+    pub(super) fn nothing() -> Self {
+        let label = Class { score: T::ZERO, probability: T::ONE, weight: T::ONE };
+        Self { largest: -T::INFINITY, sums: [0.0; MOST_SUMS], label }
+    }
+
     /// What scores are relative to: the largest, but before any score above −∞, which would be at no distance to itself, 0.
     fn relative(&self) -> T {
         if self.largest > -T::INFINITY { self.largest } else { T::ZERO }
@@ -338,8 +345,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: 
 
 /// Room for what a formula says of a block of classes.
 pub struct Results<T> {
-    slope: Block<T>,
-    curvature: Block<T>,
+    pub(super) slope: Block<T>,
+    pub(super) curvature: Block<T>,
 }
 
 /// A buffer with an axis of classes: where a sample's first class lies, and the distance to the next.
@@ -506,7 +513,7 @@ impl<T: Number> State<T> {
 
 /// What a target says of a sample.
 #[derive(Clone, Copy)]
-enum Sample {
+pub(super) enum Sample {
     /// Nothing: the sample is left out.
     Ignored,
     /// The class, where targets are labels.
@@ -741,7 +748,7 @@ impl Call<'_> {
     /// # Safety
     /// The labels must be readable.
     #[inline]
-    unsafe fn sample(&self, row: usize) -> Result<Sample, Result<i128, f64>> {
+    pub(super) unsafe fn sample(&self, row: usize) -> Result<Sample, Result<i128, f64>> {
         let Target::Labels(labels) = self.target else { return Ok(Sample::Class(None)) };
         // SAFETY: the caller's.
         match unsafe { self.layout.at(labels, row).label(0) } {
@@ -754,7 +761,7 @@ impl Call<'_> {
     /// # Safety
     /// The weights must be readable.
     #[inline]
-    unsafe fn class_weight<T: Real>(&self, isa: Isa, label: usize) -> T {
+    pub(super) unsafe fn class_weight<T: Real>(&self, isa: Isa, label: usize) -> T {
         let mut weight = [T::ONE];
         if let Some(weights) = self.class_weight {
             // SAFETY: the caller's; the label is a class.
@@ -842,11 +849,7 @@ impl Call<'_> {
         let keep = is_short && loss.sweeps() && self.want.slope() && !self.want.curvature();
         // SAFETY: the caller's.
         unsafe {
-            let mut swept = Swept {
-                largest: -T::INFINITY,
-                sums: [0.0; MOST_SUMS],
-                label: Class { score: T::ZERO, probability: T::ONE, weight: T::ONE },
-            };
+            let mut swept = Swept::nothing();
             if let Some(label) = label {
                 swept.label.weight = self.class_weight(isa, label);
                 if loss.label_weighs_all() && swept.label.weight == T::ZERO {
@@ -964,12 +967,13 @@ struct Rooms<'a, T> {
 
 impl Matrix {
     /// A class of all samples.
-    fn class(&self, class: usize) -> Operand {
+    pub(super) fn class(&self, class: usize) -> Operand {
         self.samples.moved(self.stride * class as isize)
     }
 
+    /// The classes of a sample.
     #[inline]
-    fn row(&self, layout: &Layout, row: usize) -> Run {
+    pub fn row(&self, layout: &Layout, row: usize) -> Run {
         Run { stride: self.stride, ..layout.at(&self.samples, row) }
     }
 }
@@ -995,7 +999,7 @@ fn blocks(classes: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize,
 /// # Safety
 /// The run must have `len` readable elements that nobody writes while the slice lives.
 #[inline]
-unsafe fn block_of<T: Real>(isa: Isa, run: Run, len: usize, padding: T, room: &mut Block<T>) -> &[T] {
+pub(super) unsafe fn block_of<T: Real>(isa: Isa, run: Run, len: usize, padding: T, room: &mut Block<T>) -> &[T] {
     let padded = len.next_multiple_of(GRAIN);
     if padded == len {
         // SAFETY: the caller's.

@@ -37,9 +37,9 @@ struct Sums<T> {
 pub struct Slopes<T> {
     largest: T,
     /// Σ e^(x−m)
-    total: T,
+    pub(super) total: T,
     /// The same without one largest class.
-    others: T,
+    pub(super) others: T,
     /// Σ q, smoothed
     mass: T,
     /// ε/C

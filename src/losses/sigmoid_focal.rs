@@ -37,13 +37,15 @@ impl<const SQUARE: bool> Pointwise for SigmoidFocal<SQUARE> {
         let variance = larger * smaller;
         let entropy_slope = negative * p - t * complement;
         let ratio = if away == T::ZERO { T::ZERO } else { (negative - t) * variance / away };
-        let bend = (gamma - T::ONE) * ratio * ratio + ratio * (complement - p);
-        // 0 · ∞ = 0: a target that is met for certain has no loss.
+        // 0 · ∞ = 0: far from the target q is flat before c is infinite, and a target that is met for certain has no loss.
+        let pull = if ratio == T::ZERO { ratio } else { ratio * entropy };
         let times = |entropy: T| if weight == T::ZERO { weight } else { weight * entropy };
         Jet {
             value: times(entropy),
-            slope: [times(entropy_slope + gamma * ratio * entropy)],
-            curvature: [times(variance + two * gamma * ratio * entropy_slope + gamma * bend * entropy)],
+            slope: [times(entropy_slope + gamma * pull)],
+            curvature: [times(
+                variance + gamma * (two * ratio * entropy_slope + pull * ((gamma - T::ONE) * ratio + complement - p)),
+            )],
         }
     }
 }

@@ -1,8 +1,12 @@
 //! A call from Python: the verbs and their results, whatever the kind of loss. Each kind says in a module of its own which
 //! arrays it takes, how their shapes must fit, and how its driver runs over them.
 
+mod embeddings;
+mod linear;
 mod pointwise;
+mod regions;
 mod rows;
+mod sequences;
 
 use std::cell::Cell;
 
@@ -168,6 +172,12 @@ impl Loss {
             losses::Loss::Rowwise { labels, probabilities, ignore_index } => {
                 run(&rows::Rows::new(&**labels, probabilities.as_deref(), *ignore_index, arguments)?)
             }
+            losses::Loss::Embeddings(loss) => run(&embeddings::Embeddings::new(&**loss, arguments)?),
+            losses::Loss::Sequencewise { loss, blank, zero_infinity } => {
+                run(&sequences::Sequences::new(&**loss, *blank, *zero_infinity, arguments)?)
+            }
+            losses::Loss::Regions { loss, settings } => run(&regions::Regions::new(&**loss, *settings, arguments)?),
+            losses::Loss::Linear { loss, ignore_index } => run(&linear::Layer::new(&**loss, *ignore_index, arguments)?),
         })
     }
 
@@ -197,7 +207,7 @@ impl Loss {
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         self.with_call(arguments, |call| {
-            let chosen = Chosen::new(call, self.loss.asked(), wrt)?;
+            let chosen = Chosen::new(call, self.description.asked, wrt)?;
             let mut results = Results { value: losses(call, arguments.reduction, None)?, ..Results::default() };
             chosen.derivatives(call, out, "gradient", &mut results.slope)?;
             check_apart(&results)?;
@@ -215,10 +225,10 @@ impl Loss {
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         self.with_call(arguments, |call| {
-            if !self.loss.has_hessian() {
+            if !self.description.has_hessian {
                 return Err(PyTypeError::new_err(format!("{} has no Hessian here; its gradient it has", self.name)));
             }
-            let chosen = Chosen::new(call, self.loss.asked(), wrt)?;
+            let chosen = Chosen::new(call, self.description.asked, wrt)?;
             let outs: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)> = match out {
                 Some(out) => Some(out.extract().map_err(|_| {
                     PyTypeError::new_err("out must be a pair, for the gradient and for the diagonal of the Hessian")
@@ -244,7 +254,7 @@ impl Loss {
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.with_call(arguments, |call| {
-            let chosen = Chosen::new(call, self.loss.asked(), wrt)?;
+            let chosen = Chosen::new(call, self.description.asked, wrt)?;
             let grad_output = if arguments.reduction == Reduction::None {
                 GradOutput::Array(Array::new("grad_output", grad_output)?)
             } else {
@@ -279,7 +289,9 @@ impl Chosen {
     fn new<'py>(call: &dyn Call<'py>, asked: usize, wrt: Option<&Bound<'py, PyAny>>) -> PyResult<Self> {
         let indices = std::array::from_fn(|index| index);
         let Some(wrt) = wrt else {
-            return Ok(Self { indices, count: asked, is_one: asked == 1 });
+            // Those of operands that may be given are there if they are.
+            let count = (0..asked).take_while(|&index| call.input(index).is_some()).count();
+            return Ok(Self { indices, count, is_one: asked == 1 });
         };
         let inputs = || indices.iter().map_while(|&index| call.input(index).map(Array::name));
         let index = |name: &str| {

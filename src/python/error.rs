@@ -55,8 +55,36 @@ fn place(index: usize, shape: &[usize]) -> String {
 
 /// A label that is not one of the classes.
 pub fn label(py: Python<'_>, row: usize, shape: &[usize], label: Result<i128, f64>, classes: usize) -> PyErr {
-    let place = place(row, shape);
+    label_at(py, row, &place(row, shape), label, classes, None)
+}
+
+/// A label of a sequence that is not one of the classes, or is the blank.
+pub fn label_in_sequence(
+    py: Python<'_>,
+    row: usize,
+    shape: &[usize],
+    position: usize,
+    label: Result<i128, f64>,
+    classes: usize,
+    blank: usize,
+) -> PyErr {
+    let row_place = place(row, shape);
+    let place = if row_place.is_empty() { " at".into() } else { format!("{row_place},") };
+    label_at(py, row, &format!("{place} position {position}"), label, classes, Some(blank))
+}
+
+fn label_at(
+    py: Python<'_>,
+    row: usize,
+    place: &str,
+    label: Result<i128, f64>,
+    classes: usize,
+    blank: Option<usize>,
+) -> PyErr {
     let error = match label {
+        Ok(label) if blank.is_some_and(|blank| blank as i128 == label) => {
+            LabelError::new_err(format!("label {label}{place} is the blank"))
+        }
         Ok(label) => LabelError::new_err(format!("label {label}{place} is outside [0, {classes})")),
         // Beyond all integer types.
         Err(label) if label.fract() == 0.0 => {
@@ -81,6 +109,7 @@ pub fn domain(py: Python<'_>, name: &str, row: usize, shape: &[usize], value: f6
         }
         Domain::Interval(low, high) => format!("{name} {value:?}{place} is outside [{low}, {high}]"),
         Domain::Sign => format!("{name} {value:?}{place} is neither 1 nor -1"),
+        Domain::Binary => format!("{name} {value:?}{place} is neither 0 nor 1"),
         Domain::Real => unreachable!("any value is real"),
     });
     let instance = error.value(py);

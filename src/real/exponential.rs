@@ -23,6 +23,13 @@ pub(super) fn exp_nonpositive<T: Real>(x: T) -> T {
     exp_reduced(n, r) * T::raised_power_of_two(rounded) * T::LOWER
 }
 
+/// (m, n) with e^x = m·2^n, where x·log₂ e is far from what cannot be rounded: m within 1 ULP.
+#[inline(always)]
+pub(super) fn exp_parts<T: Real>(x: T) -> (T, T) {
+    let (n, r, _) = reduce(x, T::ROUND);
+    (exp_reduced(n, r), n)
+}
+
 /// e^x − 1, within 1 ULP for every x: of e^x as a pair, so that what the subtraction cancels is still there.
 #[inline(always)]
 pub(super) fn exp_m1<T: Real>(x: T) -> T {

@@ -59,6 +59,7 @@ def test_module(module_cls: type, case: ModuleInput, dtype: torch.dtype) -> None
 
 
 def test_every_shared_class_has_inputs() -> None:
-    """A class that both have is tried."""
+    """A class that both have is tried, but for those that torch has no inputs for; their functions are, in `op_db`."""
     tried = {info.module_cls.__name__ for info in MODULES}
-    assert tried == set(CLASSES) & set(TORCH_LOSS_CLASSES)
+    untried = {"TripletMarginLoss", "TripletMarginWithDistanceLoss"}
+    assert tried | untried == set(CLASSES) & set(TORCH_LOSS_CLASSES)

@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch.testing._internal.opinfo.core import OpInfo, SampleInput
 
-from .torch_calls import DTYPES, OPS, REDUCTIONS, TORCH_LOSSES, arguments, assert_parity, our_function, seed
+from .torch_calls import (
+    DTYPES,
+    NATIVE,
+    OPS,
+    REDUCTIONS,
+    TORCH_LOSSES,
+    arguments,
+    assert_close,
+    assert_parity,
+    our_function,
+    seed,
+    to_numpy,
+)
 
 
 def samples(op: OpInfo, dtype: torch.dtype) -> list[SampleInput]:
@@ -42,6 +54,22 @@ def test_layout(op: OpInfo, sample: SampleInput) -> None:
         loss.value_and_grad(*strided_arrays, **strided_options), loss.value_and_grad(*arrays, **options), strict=True
     ):
         assert np.array_equal(ours, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(("op", "sample"), [case for case in CASES if "with_distance" in case.id])
+def test_distance_of_the_callers(op: OpInfo, sample: SampleInput) -> None:
+    """The distance of a sample, called by us as it is, gives torch's value."""
+    dtype, distance = sample.input.dtype, sample.kwargs["distance_function"]
+
+    def call(*vectors: np.ndarray) -> np.ndarray:
+        return to_numpy(distance(*map(torch.from_numpy, vectors)))
+
+    arrays, options = arguments((sample.input, *sample.args), sample.kwargs)
+    expected = op.op(sample.input, *sample.args, **sample.kwargs)
+    if dtype in NATIVE:
+        assert_close(
+            our_function(op)(*arrays, **options | {"distance_function": call}), expected, NATIVE[dtype], "value"
+        )
 
 
 def test_every_shared_function_has_samples() -> None:
