@@ -441,6 +441,8 @@ EXPRESSIONS = {
     "h > 3.5": [4, 5],
     "c == 'u'": [0, 2, 5],
     "c in ('v',)": [1, 4],
+    "'u' < c": [1, 4],
+    "not c == 'u'": [1, 4],
     "column('odd name') >= 4": [4, 5],
     "column('x') == x": [0, 1, 3, 5],
     "x > i": [],
@@ -492,6 +494,21 @@ class TestWhere:
         for (of, number), group in found.groups.items():
             # The groups of text are text.
             assert group.rows == np.count_nonzero(chosen & (country == of) & (day == int(number)))
+
+    @pytest.mark.parametrize("kind", ["fixed", "variable", "large", "tensor"])
+    def test_of_lists(self, tmp_path, kind):
+        fixed = pa.FixedSizeListArray.from_arrays(logits.ravel(), CLASSES)
+        column = {
+            "fixed": fixed,
+            "variable": fixed.cast(pa.list_(pa.float32())),
+            "large": fixed.cast(pa.large_list(pa.float32())),
+            "tensor": pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float32(), [CLASSES]), fixed),
+        }[kind]
+        path = write(tmp_path / "table.arrow", table(logits=column))
+        chosen = (country == "de") & (day != 2)
+        asked = {"input": "logits", "target": "label", "where": "country == 'de' and day != 2"}
+        found = score(path, "cross_entropy", **asked, batch_size=77)
+        assert found.overall.mean == F.cross_entropy(logits[chosen], labels[chosen])
 
     def test_numbered_columns(self, tmp_path):
         np.save(tmp_path / "table.npy", np.column_stack([logits, labels]))

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Self, TextIO
 import numpy as np
 
 import lossrs
+from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
 from lossrs.scoring.columns import Key, ScoreError, near_misses
 from lossrs.scoring.score import Score, Summary, score
@@ -230,10 +231,12 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
         kind = type(field.default)
         how: dict[str, Any] = {
             "type": kind,
-            "metavar": {int: "INTEGER", float: "NUMBER"}.get(kind, kind.__name__.upper()),
+            "metavar": {int: "INTEGER", float: "NUMBER"}.get(kind, "WORD"),
         }
-        if field.default is None:
+        if field.name in array_options(lossrs.losses[name]):
             how = {"type": _numbers_of, "metavar": "NUMBER,..."}
+        elif field.default is None:
+            how = {"type": float, "metavar": "NUMBER"}
         elif kind is bool:
             how = {"action": argparse.BooleanOptionalAction}
         text = f"default: {field.default}"

@@ -33,7 +33,9 @@ import numpy as np
 
 import lossrs
 import lossrs.functional
+from lossrs.definitions.embeddings import EmbeddingsLoss
 from lossrs.definitions.pointwise import PointwiseLoss
+from lossrs.definitions.rows import RowwiseLoss
 from lossrs.scoring.batches import BATCH_ROWS, ENDINGS, LISTS, Part, Request, Table, batches, open_table
 from lossrs.scoring.columns import (
     Array,
@@ -137,6 +139,8 @@ def score(
         raise ScoreError(f"a shard is one of 1/n to n/n, got {shard[0]}/{shard[1]}")
     if loss not in lossrs.losses:
         raise ScoreError(f"no loss {loss!r}{near_misses(loss, lossrs.losses)}")
+    if not issubclass(lossrs.losses[loss], PointwiseLoss | RowwiseLoss | EmbeddingsLoss):
+        raise ScoreError(f"{loss} has no loss of each row by itself, and so no score of a file")
     found = find_files([files] if isinstance(files, str | Path) else files, ENDINGS)
     names = lossrs.losses[loss]().operands
     if sorted(operands) != sorted(names):
@@ -390,8 +394,6 @@ class _RowLosses:
             raise batch.error(columns.name_of(index, classes), found) from error
         except (ValueError, TypeError) as error:
             raise ScoreError(f"{self._name}: {error}") from error
-        if losses.shape[:1] != (batch.rows,):
-            raise ScoreError(f"{self._name} has no loss for each row, and so no score of a file")
         return losses
 
 

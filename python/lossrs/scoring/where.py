@@ -269,6 +269,12 @@ def _call(name: str, *operands: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    match operands:
+        # A dictionary is looked through once, not for each of its rows.
+        case [pa.DictionaryArray() as column, pa.Scalar() as scalar] if len(column.dictionary) <= len(column):
+            return getattr(pc, name)(column.dictionary, scalar).take(column.indices)
+        case [pa.Scalar() as scalar, pa.DictionaryArray() as column] if len(column.dictionary) <= len(column):
+            return getattr(pc, name)(scalar, column.dictionary).take(column.indices)
     if any(isinstance(operand, pc.Expression) for operand in operands):
         operands = tuple(pc.scalar(operand) if isinstance(operand, pa.Scalar) else operand for operand in operands)
     return getattr(pc, name)(*operands)
