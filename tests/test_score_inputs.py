@@ -4,6 +4,7 @@ import itertools
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -784,6 +785,15 @@ print(found.overall.rows, max(seen) - seen[0])
         peaks.append(int(found[1]))
     # Two or three pages of a column are open at a time, of up to 1 MiB each.
     assert max(peaks) < 160 << 20, peaks
+
+
+def test_no_thread_stays_behind(whole, tmp_path):
+    path = write(tmp_path / "table.parquet", table(label=np.where(np.arange(ROWS) == 500, 9, 0)))
+    score(whole, "cross_entropy", **ASKED)
+    with pytest.raises(ScoreError, match="label 9 at row 500") as raised:
+        score(path, "cross_entropy", **ASKED, batch_size=10)
+    assert raised.tb is not None
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("lossrs")]
 
 
 def test_the_working_folder_may_hold_the_output(tmp_path):

@@ -202,6 +202,7 @@ def call_of(name, dtype, columns, with_options):
         random.random(shape).astype(dtype),
         random.choice(signs, shape),
         random.choice(signs, 300),
+        random.integers(0, 2, 300),
     )
     for target in targets if hasattr(cls, "ignore_index") else targets[1:]:
         operands = {

@@ -14,7 +14,7 @@ import sys
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +123,7 @@ class Part:
     first_row: int | None
 
 
-def batches(parts: Iterable[Part], request: Request, opened: Table | None = None) -> Iterator[Batch]:
+def batches(parts: Iterable[Part], request: Request, opened: Table | None = None) -> Generator[Batch]:
     """Read parts of files batch by batch, the next one while the last one is used; some may be empty.
 
     Parameters
@@ -136,7 +136,7 @@ def batches(parts: Iterable[Part], request: Request, opened: Table | None = None
     return read if isinstance(opened, _Stdin) else _ahead(read)
 
 
-def _batches(parts: Iterable[Part], request: Request, opened: Table | None) -> Iterator[Batch]:
+def _batches(parts: Iterable[Part], request: Request, opened: Table | None) -> Generator[Batch]:
     rows_before = done_before = 0
     for part in parts:
         file, where = part.file, request.where
@@ -159,7 +159,7 @@ def _batches(parts: Iterable[Part], request: Request, opened: Table | None) -> I
 Item = TypeVar("Item")
 
 
-def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+def _ahead(items: Iterator[Item]) -> Generator[Item]:
     """Take items from an iterator in a thread of its own, one beyond what is asked for."""
     ready: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
     wanted = threading.Semaphore(2)
@@ -193,6 +193,7 @@ def _ahead(items: Iterator[Item]) -> Iterator[Item]:
     finally:
         stopped = True
         wanted.release()
+        thread.join()
 
 
 def _rows_per_batch(most_rows: int, row_bytes: float) -> int:
@@ -251,7 +252,8 @@ class _Parquet:
     def __init__(self, file: File) -> None:
         self.file, self.path = file, file.path
         self._file = self._open()
-        self.names: list[str] = self._file.schema_arrow.names
+        self._schema = self._file.schema_arrow  # made anew by each access
+        self.names: list[str] = self._schema.names
         self.rows: int | None = self._file.metadata.num_rows
 
     def _open(self, dictionaries: Sequence[str] = ()) -> Any:
@@ -262,7 +264,7 @@ class _Parquet:
         )
 
     def kind(self, name: str) -> str | None:
-        return _kind(self._file.schema_arrow.field(name).type)
+        return _kind(self._schema.field(name).type)
 
     def units(self) -> list[int]:
         metadata = self._file.metadata
@@ -273,7 +275,7 @@ class _Parquet:
 
         wanted = request.columns(self.file)
         with _reading(self.path):
-            schema = self._file.schema_arrow
+            schema = self._schema
             strings = [name for name in request.texts if name in wanted and _is_string(schema.field(name).type)]
             file = self._open(strings) if strings else self._file
             step = _rows_per_batch(request.most_rows, sum(self._row_bytes(schema.field(name)) for name in wanted))
@@ -294,7 +296,7 @@ class _Parquet:
         import pyarrow as pa
         from pyarrow import dataset, fs
 
-        schema, path = self._file.schema_arrow, str(self.path)
+        schema, path = self._schema, str(self.path)
         expression = where.expression({field.name: field.type for field in schema}, self.file.constants)
         fragment = dataset.ParquetFileFormat().make_fragment(path, fs.LocalFileSystem(), row_groups=groups)
         try:

@@ -50,11 +50,11 @@ def natural_order(name: str) -> list[tuple[bool, int, str]]:
 def select(request: str, names: Sequence[str], path: Path, *, numbered: bool = False) -> list[str]:
     """Find the columns that are asked for: names, globs in natural order, or ranges where columns are numbered."""
     if request in names:
-        return [_only(request, names, path)]
+        return [only(request, names, path)]
     selected: list[str] = []
     for part in request.split(","):
         if part in names:
-            found = [_only(part, names, path)]
+            found = [only(part, names, path)]
         elif numbered and (match := _RANGE.fullmatch(part)):
             first, last = (int(number) if number else None for number in match.groups())
             found = [part] if range(len(names))[first:last] else []
@@ -63,17 +63,19 @@ def select(request: str, names: Sequence[str], path: Path, *, numbered: bool = F
         else:
             found = sorted((name for name in names if fnmatchcase(name, part)), key=natural_order)
         if not found:
-            raise no_column(path, part, names)
+            raise _no_column(path, part, names)
         selected += found
     return selected
 
 
-def no_column(path: Path, name: str, names: Sequence[str]) -> ScoreError:
-    """Say which columns there are instead."""
+def _no_column(path: Path, name: str, names: Sequence[str]) -> ScoreError:
     return ScoreError(f"{path}: no column {name!r}{near_misses(name, names) or f'; there are {_listed(names)}'}")
 
 
-def _only(name: str, names: Sequence[str], path: Path) -> str:
+def only(name: str, names: Sequence[str], path: Path) -> str:
+    """Return a column's name if there is just one of that name."""
+    if name not in names:
+        raise _no_column(path, name, names)
     if names.count(name) > 1:
         raise ScoreError(f"{path}: {names.count(name)} columns are named {name!r}")
     return name

@@ -288,13 +288,18 @@ def _as_json(result: Score) -> dict[str, Any]:
 
     return {
         "lossrs": lossrs.__version__,
-        "files": [str(path) for path in result.files],
+        "files": [_path(path) for path in result.files],
         "loss": result.loss,
         "options": {name: plain(value) for name, value in result.options.items()},
         **summary(result.overall),
         "by": list(result.by),
         "groups": result.groups and [{"group": key, **summary(group)} for key, group in result.groups.items()],
     }
+
+
+def _path(path: Path) -> str:
+    """Return a path as text that can be printed, whatever bytes it is made of."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _print_table(result: Score, stream: TextIO) -> None:
@@ -305,7 +310,7 @@ def _print_table(result: Score, stream: TextIO) -> None:
     ]
     lines.append((["all"] + [""] * (keys - 1) if keys else []) + _numbers(result.overall))
     header = [*result.by, *names]
-    title = f"{result.loss} of {result.files[0] if len(result.files) == 1 else f'{len(result.files)} files'}"
+    title = f"{result.loss} of {_path(result.files[0]) if len(result.files) == 1 else f'{len(result.files)} files'}"
     if stream.isatty() and _print_rich_table(title, header, lines, keys):
         return
     widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]

@@ -25,6 +25,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ from lossrs.scoring.columns import (
     keys,
     natural_order,
     near_misses,
-    no_column,
+    only,
     select,
 )
 from lossrs.scoring.files import File, find_files
@@ -160,8 +161,11 @@ def score(
     weights = numbers.pop("sample_weight", None)
     rows_of = _RowLosses(loss, dict(options or {}), numbers, vocabulary)
     groups: dict[Key, _Moments] = {}
-    with PerSample(per_sample, [file.path for file in found]) as output:
-        for batch in batches(parts, survey.request(batch_size), survey.opened):
+    with (
+        PerSample(per_sample, [file.path for file in found]) as output,
+        closing(batches(parts, survey.request(batch_size), survey.opened)) as read,
+    ):
+        for batch in read:
             operand_arrays = rows_of.read(batch)
             w = weights.read(batch) if weights else None
             codes, group_keys = keys(survey.by, batch) if survey.by else (None, [])
@@ -260,8 +264,7 @@ class _Survey:
             raise ScoreError(f"{table.path}: {', '.join(by)!r} means several columns; groups need each by its number")
         if self._where is not None:
             for name in [*self._where.numbers, *self._where.texts]:
-                if name not in names:
-                    raise no_column(table.path, name, names)
+                only(name, names, table.path)
         if self._first is None:
             self._first, self.chosen, self.by = table.path, roles, by
         for role, request in self._requests.items():
