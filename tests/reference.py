@@ -38,12 +38,14 @@ DRAW: dict[str, Callable[..., Any]] = {
     "binary": lambda rng, shape, *_: rng.integers(0, 2, shape),
     "label": labels,
     "distribution": distributions,
+    "distribution of classes": lambda rng, shape, first, axes: distributions(rng, shape, first, 1),
 }
 
 #: The shape of an operand, of that of the first and of its axes that a loss is of.
 SHAPES: dict[str, Callable[..., tuple[int, ...]]] = {
     "same": lambda first, axes: first,
     "samples": lambda first, axes: tuple(np.delete(first, axes).tolist()),
+    "positions": lambda first, axes: (*first[:1], *first[2:]),
     "classes": lambda first, axes: (first[axes[0]],),
     "of one column": lambda first, axes: (*first[:-1], 1) if first else (),
     "without columns": lambda first, axes: first[:-1],
@@ -112,6 +114,25 @@ def embeddings(formula, *variants, vectors, target=None, magnitude=None, ulp=12)
     shapes = ((5,), (7, 3), (2, 3, 4), (3, 1), (1, 37))
     return Reference(
         formula, operands, variants, axes=lambda ndim: (ndim - 1,), shapes=shapes, magnitude=magnitude, ulp=ulp
+    )
+
+
+def of_regions(formula, *variants) -> Reference:
+    """Return the reference of a loss of images, classes along axis 1."""
+    masks, soft = Operand("binary"), Operand("probability")
+    several = (
+        Variant({"mode": "multilabel", "empty": "zero"}, {"target": soft}),
+        Variant({"mode": "multiclass", "empty": "skip"}, {"target": Operand("label", "positions")}),
+        Variant({"mode": "multiclass"}, {"target": Operand("distribution of classes")}),
+        Variant({"from_logits": False}, {"input": soft}),
+    )
+    return Reference(
+        formula,
+        {"input": Operand("logit"), "target": masks},
+        several + variants,
+        axes=lambda ndim: tuple(range(1, ndim)),
+        shapes=((7, 3), (3, 4, 5), (2, 3, 4, 2), (3, 1), (1, 67)),
+        ulp=48,
     )
 
 
@@ -345,6 +366,89 @@ def triplet_margin_with_distance_magnitude(
 LABEL = Operand("label", "samples")
 PAIR, TRIPLET = ("input1", "input2"), ("anchor", "positive", "negative")
 
+
+def probabilities(input, mode, from_logits):
+    """Return probabilities and their complements, classes along axis 1."""
+    if not from_logits:
+        return input, 1 - input
+    with np.errstate(over="ignore"):
+        if mode != "multiclass":
+            return 1 / (1 + np.exp(-input)), 1 / (1 + np.exp(input))
+    powers = np.exp(input - input.max(1, keepdims=True))
+    total = powers.sum(1, keepdims=True)
+    others = np.stack([np.delete(powers, c, 1).sum(1) for c in range(input.shape[1])], 1)
+    return powers / total, others / total
+
+
+def regions(complement):
+    """Return the losses of images from that of a class, and whether each counts."""
+
+    def formula(
+        input,
+        target,
+        mode="binary",
+        from_logits=True,
+        weight=None,
+        ignore_index=None,
+        per_image=True,
+        empty="smooth",
+        smooth_numerator=1e-5,
+        smooth_denominator=1e-5,
+        **options,
+    ):
+        has_labels = mode == "multiclass" and target.ndim < input.ndim
+        input = input.reshape(len(input), 1 if mode == "binary" else input.shape[1], -1)
+        target = target.reshape(len(target), 1 if has_labels else input.shape[1], -1)
+        kept = np.broadcast_to(True if ignore_index is None else target != ignore_index, input.shape)
+        if has_labels:
+            target = target == np.arange(input.shape[1])[:, None]
+        p, q = probabilities(input, mode, from_logits)
+        p, q, g = np.where(kept, p, 0), np.where(kept, q, 1), np.where(kept, target, 0).astype(input.dtype)
+        if not per_image:
+            p, q, g = (np.moveaxis(array, 1, 0).reshape(1, array.shape[1], -1) for array in (p, q, g))
+        absent = ~g.any(-1)
+        # Of errors, as their difference from one would cancel.
+        over, under = p * (1 - g), q * g
+        if options.pop("squared", False):
+            over, under = np.maximum(over - under, 0) ** 2, np.maximum(under - over, 0) ** 2
+        sums = ((p * g).sum(-1), over.sum(-1), under.sum(-1))
+        losses = complement(*sums, smooth_numerator, smooth_denominator, **options)
+        weight = np.ones(p.shape[1], input.dtype) if weight is None else np.asarray(weight, input.dtype)
+        weight = np.where(absent & (empty == "skip"), 0, weight)
+        losses = times(weight, np.where(absent & (empty != "smooth"), 0, losses)).sum(1)
+        total = weight.sum(1)
+        losses, counts = np.divide(losses, total, out=np.zeros_like(losses), where=total != 0), total != 0
+        return (losses, counts) if per_image else (losses[0], counts[0])
+
+    return formula
+
+
+def ratio(numerator, denominator):
+    """Return a ratio in which 0/0 is 0."""
+    return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator != 0)
+
+
+@regions
+def dice(both, over, under, n, d):
+    return ratio(over + under + (d - n), 2 * both + over + under + d)
+
+
+@regions
+def jaccard(both, over, under, n, d):
+    return ratio(over + under + (d - n), both + over + under + d)
+
+
+@regions
+def tversky(both, over, under, n, d, alpha=0.5, beta=0.5):
+    return ratio(alpha * over + beta * under + (d - n), both + alpha * over + beta * under + d)
+
+
+@regions
+def focal_tversky(both, over, under, n, d, alpha=0.3, beta=0.7, gamma=0.75):
+    errors = alpha * over + beta * under
+    return ratio(errors + (d - n), both + errors + d) ** gamma
+
+
 REFERENCES = {
     "mse_loss": pointwise(squared_error, weights=["weight"], input="real", target="real"),
     "l1_loss": pointwise(absolute_error, weights=["weight"], input="real", target="real"),
@@ -366,7 +470,6 @@ REFERENCES = {
         options(alpha=-1.0, gamma=0.5),
         options(alpha=0.75, gamma=1.0),
         options(gamma=5.0),
-        ulp=24,
         input="logit",
         target="probability",
     ),
@@ -464,9 +567,14 @@ REFERENCES = {
         vectors=TRIPLET,
         magnitude=triplet_margin_with_distance_magnitude,
     ),
+    "dice_loss": of_regions(dice, options(squared=True), options(ignore_index=1)),
+    "jaccard_loss": of_regions(jaccard, options(squared=True)),
+    "tversky_loss": of_regions(tversky, options(alpha=0.25, beta=1.5)),
+    "focal_tversky_loss": of_regions(focal_tversky, options(gamma=2.0)),
 }
 
 #: The losses that a suite of their own tests, and why this form does not suit them.
 OWN_SUITES: dict[str, str] = {
     "ctc_loss": "test_ctc.py: operands of several shapes, some of them lengths",
+    "linear_cross_entropy": "test_linear_cross_entropy.py: its losses are as accurate as products of matrices",
 }

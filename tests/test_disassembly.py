@@ -29,11 +29,12 @@ PARTS = ("true, false, false", "false, true, false", "true, true, false", "false
 DRIVERS = {
     "Pointwise": {"pointwise::Evaluate": PARTS, "pointwise::Add": ("false", "true")},
     "Rowwise": {"rows::Derive": ("false, false", "false, true", "true, false"), "tile::Evaluate": PARTS},
+    "LabelSets": {"label_sets::Sweep": PARTS},
     "Embeddings": {"embeddings::Sweep": ("",), "embeddings::Evaluate": ("",), "embeddings::Derive": ("",)},
 }
 
 #: Those that are compiled for one type, whatever the buffers hold.
-UNTYPED = {"Sequencewise": ("sequences::Advance", "sequences::Retreat")}
+UNTYPED = {"Sequencewise": ("sequences::Advance", "sequences::Retreat"), "Region": ()}
 
 #: What a kernel may call, and why.
 MAY_CALL = {
@@ -74,7 +75,7 @@ class Kernel:
     @property
     def is_formula(self) -> bool:
         """Whether it evaluates a loss, rather than read, write, sum or weigh a block."""
-        return "_lossrs::losses::" in self.name
+        return bool(re.search("_lossrs::losses::|linear::Cap|linear::Uncap", self.name))
 
     def loops(self) -> Iterator[tuple[Instruction, ...]]:
         """Yield what lies between a jump backwards and where it goes."""
@@ -122,9 +123,9 @@ def kernels(disassembly: str) -> Iterator[Kernel]:
 
 def expected_kernels() -> Iterator[str]:
     """Yield a pattern for each kernel that the formulas in the sources must have been compiled to."""
+    shapes = "|".join([*DRIVERS, *UNTYPED])
     for source in sorted(SOURCES.glob("*.rs")):
-        formulas = re.findall(r"\b(Pointwise|Rowwise|Embeddings)(?:<.*?>)? for (\w+)", source.read_text())
-        formulas = re.findall(r"\b(Pointwise|Rowwise|Sequencewise)(?:<.*?>)? for (\w+)", source.read_text())
+        formulas = re.findall(rf"\b({shapes})(?:<.*?>)? for (\w+)", source.read_text())
         assert formulas, f"no formula found in {source}"
         for shape, formula in formulas:
             for kernel in UNTYPED.get(shape, ()):
@@ -133,7 +134,7 @@ def expected_kernels() -> Iterator[str]:
             for kernel, parts in DRIVERS.get(shape, {}).items():
                 for part in parts:
                     ending = f", {part}>" if part else ">"
-                    yield rf"::{kernel}<_lossrs::losses::\w+::{formula}\b.*, {number}(, \d+)+{ending}"
+                    yield rf"::{kernel}<_lossrs::losses::\w+::{formula}\b.*, {number}(, \d+)*{ending}"
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +170,27 @@ def test_formulas_use_the_width_that_they_have(compiled: list[Kernel]) -> None:
         if kernel.is_formula and operands and not any(re.search("%[yz]mm", operand) for operand in operands):
             narrow.append(f"{kernel.instruction_set} {kernel.name}")
     assert not narrow
+
+
+def test_products_stay_in_registers(compiled: list[Kernel]) -> None:
+    """A product's loop multiplies, adds and reads, and writes nothing."""
+    found = [kernel for kernel in compiled if "product::Multiply<" in kernel.name]
+    numbers = "f32", "f64"
+    assert all(
+        any(kernel.instruction_set == instruction_set and f"<{number}," in kernel.name for kernel in found)
+        for instruction_set, number in product(INSTRUCTION_SETS, numbers)
+    )
+    for kernel in found:
+        # Those of other instruction sets are compiled too, and never run.
+        widest = {"avx2": ", 2>", "avx512": ", 1>"}[kernel.instruction_set]
+        if widest not in kernel.name:
+            continue
+        loops = [loop for loop in kernel.loops() if sum(step.operation.startswith("vfmadd") for step in loop) >= 8]
+        loop = min(loops, key=len)
+        written = [step for step in loop if step.operation.startswith("vmov") and step.operands.endswith(")")]
+        assert not written, f"{kernel.instruction_set} {kernel.name}"
+        wide = "%zmm" if kernel.instruction_set == "avx512" else "%ymm"
+        assert all(wide in step.operands for step in loop if step.operation.startswith("vfmadd"))
 
 
 def disassembly(name: str, *lines: str) -> str:

@@ -52,9 +52,19 @@ def draw(rng, samples, features, classes, dtype=np.float64, *, weighted=True):
     return {name: array.astype(dtype) for name, array in arrays.items()} | {"target": target}
 
 
-def expected(input, linear_weight, target, linear_bias, weight=None, sample_weight=1.0, label_smoothing=0.0, z_loss=0.0,
-             softcap=None, ignore_index=-100):  # fmt: skip
-    """Return the losses, what multiplies both of their parts in a mean, and the derivatives by the logits of both sums."""
+def expected(
+    input,
+    linear_weight,
+    target,
+    linear_bias,
+    weight=None,
+    sample_weight=1.0,
+    label_smoothing=0.0,
+    z_loss=0.0,
+    softcap=None,
+    ignore_index=-100,
+):
+    """Return the losses in two parts, what a mean divides each by, and the derivatives of their sums by the logits."""
     samples, features = target.shape, input.shape[-1]
     input, target = input.reshape(-1, features), target.reshape(-1)
     kept = np.broadcast_to(sample_weight, samples).reshape(-1) * (target != ignore_index)

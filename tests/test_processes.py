@@ -460,6 +460,11 @@ ENDLESS_CALLS = {
     "rows": "F.cross_entropy(np.broadcast_to(scores[0], (1 << 50, 40)), np.broadcast_to(np.int8(3), 1 << 50))",
     "classes": "F.cross_entropy(np.broadcast_to(1.0, (1, 1 << 50)), [1])",
     "row_of_another_thread": "F.cross_entropy(np.broadcast_to(1.0, (3, 1 << 50)), [1, 2, 3])",
+    "layer": "F.linear_cross_entropy(*[np.broadcast_to(1.0, (1 << 20, 512))] * 2, np.zeros(1 << 20, int))",
+    "layer_with_gradient": (
+        "F.linear_cross_entropy.value_and_grad(np.broadcast_to(1.0, (1 << 20, 512)), np.broadcast_to(1.0, (9999, 512)),"
+        " np.zeros(1 << 20, int), np.zeros(9999), wrt='linear_bias')"
+    ),
     "sum": "lossrs.ExactSum().add(endless)",
 }
 

@@ -14,9 +14,9 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
+use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::product::{self, DEPTH, Grid, Output, ROWS, Strided};
-use crate::drive::rows::{self, Blocks, Classes, Results, Sample, Swept};
+use crate::drive::rows::{self, Blocks, Classes, Results, Sample, Swept, Weight};
 use crate::drive::{Failure, SPREAD_FROM};
 use crate::isa::{Isa, Kernel};
 use crate::real::Real;
@@ -157,8 +157,15 @@ impl<T: Real> Kernel for Cap<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        for (capped, &score) in self.capped.iter_mut().zip(self.scores) {
-            *capped = self.bound * (score / self.bound).tanh();
+        for (capped, scores) in
+            self.capped.as_chunks_mut::<LANES>().0.iter_mut().zip(self.scores.as_chunks::<LANES>().0)
+        {
+            // Into an array of its own, which no operand can share.
+            let mut lanes = [T::ZERO; LANES];
+            for (lane, &score) in lanes.iter_mut().zip(scores) {
+                *lane = self.bound * (score / self.bound).tanh();
+            }
+            *capped = lanes;
         }
     }
 }
@@ -175,10 +182,16 @@ impl<T: Real> Kernel for Uncap<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        for (slope, &score) in self.slopes.iter_mut().zip(self.scores) {
-            let power = (T::of(-2.0) * (score / self.bound).abs()).exp_nonpositive();
-            let rest = T::ONE + power;
-            *slope = *slope * (T::of(4.0) * power / (rest * rest));
+        for (slopes, scores) in
+            self.slopes.as_chunks_mut::<LANES>().0.iter_mut().zip(self.scores.as_chunks::<LANES>().0)
+        {
+            let mut lanes = *slopes;
+            for (lane, &score) in lanes.iter_mut().zip(scores) {
+                let power = (T::of(-2.0) * (score / self.bound).abs()).exp_nonpositive();
+                let rest = T::ONE + power;
+                *lane = *lane * (T::of(4.0) * power / (rest * rest));
+            }
+            *slopes = lanes;
         }
     }
 }
@@ -292,7 +305,7 @@ impl Call<'_> {
         let rows = rows.min(self.samples.layout.len().next_multiple_of(product::width::<T>()));
         let staged = self.weight_slope.is_some() && !self.adds_in_place::<T>();
         let mut sums = reserved(self.groups() * rows)?;
-        sums.resize(self.groups() * rows, Swept::nothing());
+        sums.resize(self.groups() * rows, Swept::nothing(self.samples.classes));
         Ok(Chunk {
             rows,
             samples: reserved(rows)?,
@@ -366,7 +379,7 @@ impl Call<'_> {
                 Err(label) => return Err(Failure::Label { row, label }),
             };
             let label_weight = samples.class_weight(isa, label);
-            if loss.label_weighs_all() && label_weight == T::ZERO {
+            if loss.traits().label_weighs_all && label_weight == T::ZERO {
                 return Ok(None);
             }
             let scale = weight * T::of(samples.factor) * number(samples.grad_output);
@@ -464,7 +477,7 @@ impl Call<'_> {
                 // SAFETY: the caller's, and no other task has these rows of these tiles.
                 unsafe {
                     let sums = sums.part(group * chunk_rows + rows.start..group * chunk_rows + rows.end);
-                    sums.fill(Swept::nothing());
+                    sums.fill(Swept::nothing(self.samples.classes));
                     for tile in tiles {
                         let scores = if keeps {
                             let first = tile * chunk_rows;
@@ -559,7 +572,7 @@ impl Call<'_> {
                 swept.label.score = classes.scores[label];
             }
             loss.raise(isa, block::largest(isa, classes.scores), swept);
-            loss.sweep(isa, classes, swept, None);
+            loss.sweep(isa, classes, swept, None, None);
         }
     }
 
@@ -573,7 +586,7 @@ impl Call<'_> {
             rooms.probabilities.filled(tile.padded(), |room| room.fill(T::ZERO));
             rooms.weights.filled(tile.padded(), |room| {
                 room.fill(T::ONE);
-                if let Some(weights) = self.samples.class_weight {
+                if let Some(Weight::Classes(weights)) = self.samples.weight {
                     weights.from(tile.start).load(isa, &mut room[..tile.len]);
                 }
             });
@@ -700,7 +713,10 @@ impl Call<'_> {
                 }
                 if self.bias_slope.is_some() {
                     // SAFETY: no other task has this tile.
-                    add_rows(isa, scores, unsafe { bias_slope.part(tile.start..tile.start + tile.len) });
+                    let out = unsafe { bias_slope.part(tile.start..tile.start + tile.len) };
+                    for (out, sum) in out.iter_mut().zip(sum_of_rows(isa, scores)) {
+                        *out += sum;
+                    }
                 }
                 if self.weight_slope.is_none() {
                     continue;
@@ -876,19 +892,21 @@ unsafe fn clear<T: Real>(isa: Isa, run: Run, len: usize) {
     }
 }
 
-/// Adds rows of a tile to their sums, one after the other.
-fn add_rows<T: Real>(isa: Isa, rows: &[T], sums: &mut [f64]) {
-    struct AddRows<'a, T>(&'a [T], &'a mut [f64]);
-    impl<T: Real> Kernel for AddRows<'_, T> {
-        type Output = ();
+/// The sums of a tile's columns, one row after the other.
+fn sum_of_rows<T: Real>(isa: Isa, rows: &[T]) -> [f64; TILE] {
+    struct Sum<'a, T>(&'a [T]);
+    impl<T: Real> Kernel for Sum<'_, T> {
+        type Output = [f64; TILE];
         #[inline(always)]
-        fn run(self) {
+        fn run(self) -> [f64; TILE] {
+            let mut sums = [0.0; TILE];
             for row in self.0.chunks_exact(stride::<T>(TILE)) {
-                for (sum, &value) in self.1.iter_mut().zip(row) {
+                for (sum, &value) in sums.iter_mut().zip(&row[..TILE]) {
                     *sum += value.to_f64();
                 }
             }
+            sums
         }
     }
-    isa.run(AddRows(rows, sums));
+    isa.run(Sum(rows))
 }

@@ -6,6 +6,8 @@
 //! none costs a logarithm. They are computed in double precision whatever the buffers hold, because errors add up from step
 //! to step.
 
+#![allow(clippy::needless_range_loop, reason = "a lane is one of several arrays at once")]
+
 use std::ops::Range;
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
@@ -25,6 +27,9 @@ type Lanes = [f64; LANES];
 
 /// The most steps after which mantissas are brought back to 1: each multiplies them by 2^−0.5 to 2^2.1.
 const STEPS: usize = 64;
+
+/// Labels after which a check looks whether it shall stop.
+const LOOK: usize = 1 << 12;
 
 /// A buffer with an axis of steps and one of classes.
 #[derive(Clone, Debug)]
@@ -135,6 +140,15 @@ impl Checked {
     }
 }
 
+/// A sample's lengths and labels.
+struct Sequence {
+    sample: usize,
+    steps: usize,
+    /// The number of labels.
+    count: usize,
+    labels: Run,
+}
+
 impl Rows {
     #[inline]
     fn row(&self, layout: &Layout, sample: usize, step: usize) -> Run {
@@ -182,7 +196,11 @@ impl Lattice {
     }
 
     /// Makes it that of a sequence of labels.
-    fn set(&mut self, labels: impl ExactSizeIterator<Item = usize>, blank: usize) -> Result<(), Failure> {
+    fn set(
+        &mut self,
+        labels: impl ExactSizeIterator<Item = Result<usize, Misfit>>,
+        blank: usize,
+    ) -> Result<(), Failure> {
         let Self { labels: len, places, unlike } = self;
         *len = labels.len();
         let lanes = (*len + 1).div_ceil(LANES);
@@ -192,6 +210,7 @@ impl Lattice {
         unlike.try_reserve_exact(lanes + 1)?;
         unlike.resize(lanes + 1, [f64::NEG_INFINITY; LANES]);
         for (position, label) in labels.enumerate() {
+            let label = label?;
             let is_like = places.last().is_some_and(|&(before, _)| before == label);
             unlike[position / LANES][position % LANES] = if is_like { f64::NEG_INFINITY } else { 0.0 };
             places.push((label, position));
@@ -220,7 +239,7 @@ impl States {
     /// Makes room for rows.
     fn reserve(&mut self, rows: usize, lanes: usize) -> Result<(), Failure> {
         self.lanes = lanes;
-        resize(&mut self.rows, rows * Self::len(lanes))
+        resize(&mut self.rows, rows.saturating_mul(Self::len(lanes)))
     }
 
     fn row(&mut self, row: usize) -> &mut [Lanes] {
@@ -253,28 +272,73 @@ fn resize(room: &mut Vec<Lanes>, len: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The parts of a row, `lanes` of each.
-#[inline(always)]
-fn parts(row: &[Lanes], lanes: usize) -> [&[Lanes]; 4] {
-    let size = lanes + 1;
-    [&row[..lanes], &row[size..][..lanes], &row[2 * size..][..lanes], &row[3 * size..][..lanes]]
+/// As many numbers as there are lanes.
+#[derive(Clone, Copy)]
+struct Eight {
+    mantissas: Lanes,
+    exponents: Lanes,
 }
 
-/// The same to be written, and what follows each.
-#[inline(always)]
-fn parts_mut(row: &mut [Lanes], lanes: usize) -> [&mut [Lanes]; 4] {
-    let (mantissas, exponents) = row.split_at_mut(2 * (lanes + 1));
-    let ((blank_m, label_m), (blank_e, label_e)) =
-        (mantissas.split_at_mut(lanes + 1), exponents.split_at_mut(lanes + 1));
-    (blank_m[lanes], label_m[lanes], blank_e[lanes], label_e[lanes]) = (ZEROS[0], ZEROS[0], ZEROS[1], ZEROS[1]);
-    [&mut blank_m[..lanes], &mut label_m[..lanes], &mut blank_e[..lanes], &mut label_e[..lanes]]
+impl Eight {
+    const ZERO: Self = Self { mantissas: ZEROS[0], exponents: ZEROS[1] };
+
+    #[inline(always)]
+    fn at(&self, lane: usize) -> Scaled {
+        Scaled { mantissa: self.mantissas[lane], exponent: self.exponents[lane] }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, lane: usize, number: Scaled) {
+        (self.mantissas[lane], self.exponents[lane]) = (number.mantissa, number.exponent);
+    }
 }
 
-/// The same lanes, all one place further.
-#[inline(always)]
-fn moved(row: &[Lanes], lanes: usize, part: usize, places: isize) -> &[Lanes] {
-    let start = (part * (lanes + 1) * LANES).wrapping_add_signed(places);
-    &row.as_flattened()[start..].as_chunks().0[..lanes]
+/// Numbers side by side.
+#[derive(Clone, Copy)]
+struct Numbers<'a> {
+    mantissas: &'a [Lanes],
+    exponents: &'a [Lanes],
+}
+
+impl<'a> Numbers<'a> {
+    /// Those of a row's blanks, part 0, or labels, part 1; or of so many places further.
+    #[inline(always)]
+    fn of(row: &'a [Lanes], part: usize, places: isize, lanes: usize) -> Self {
+        let from = |part: usize| {
+            let start = (part * (lanes + 1) * LANES).wrapping_add_signed(places);
+            &row.as_flattened()[start..].as_chunks().0[..lanes]
+        };
+        Self { mantissas: from(part), exponents: from(part + 2) }
+    }
+
+    #[inline(always)]
+    fn get(self, i: usize) -> Eight {
+        Eight { mantissas: self.mantissas[i], exponents: self.exponents[i] }
+    }
+}
+
+/// A row's numbers, to be written: the blanks', the labels'.
+struct Written<'a> {
+    parts: [(&'a mut [Lanes], &'a mut [Lanes]); 2],
+}
+
+impl<'a> Written<'a> {
+    /// Writes what follows the numbers.
+    #[inline(always)]
+    fn new(row: &'a mut [Lanes], lanes: usize) -> Self {
+        let (mantissas, exponents) = row.split_at_mut(2 * (lanes + 1));
+        let (blank_m, label_m) = mantissas.split_at_mut(lanes + 1);
+        let (blank_e, label_e) = exponents.split_at_mut(lanes + 1);
+        (blank_m[lanes], label_m[lanes], blank_e[lanes], label_e[lanes]) = (ZEROS[0], ZEROS[0], ZEROS[1], ZEROS[1]);
+        Self { parts: [(&mut blank_m[..lanes], &mut blank_e[..lanes]), (&mut label_m[..lanes], &mut label_e[..lanes])] }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, i: usize, blanks: Eight, labels: Eight) {
+        let [(blank_m, blank_e), (label_m, label_e)] = &mut self.parts;
+        (blank_m[i], blank_e[i]) = (blanks.mantissas, blanks.exponents);
+        (label_m[i], label_e[i]) = (labels.mantissas, labels.exponents);
+    }
 }
 
 /// The emissions of a step, and the states after it, to be computed from those before it.
@@ -303,41 +367,38 @@ impl<L: Sequencewise> Kernel for Advance<'_, L> {
         let (mantissas, exponents) = emissions.split_at_mut(lanes + 1);
         let (scores, mantissas, exponents) = (&scores[..=lanes], &mut mantissas[..=lanes], &mut exponents[..=lanes]);
         for i in 0..=lanes {
-            let scores = scores[i];
+            let mut emitted = Eight::ZERO;
             for lane in 0..LANES {
-                let probability = Scaled::exp(scores[lane]);
-                (mantissas[i][lane], exponents[i][lane]) = (probability.mantissa, probability.exponent);
+                emitted.put(lane, Scaled::exp(scores[i][lane]));
             }
+            (mantissas[i], exponents[i]) = (emitted.mantissas, emitted.exponents);
         }
-        let blank = Scaled { mantissa: mantissas[lanes][0], exponent: exponents[lanes][0] };
-        let [b_m, l_m, b_e, l_e] = parts(before, lanes);
+        let emitted = Numbers { mantissas, exponents };
+        let blank = emitted.get(lanes).at(0);
+        let (blanks, labels) = (Numbers::of(before, 0, 0, lanes), Numbers::of(before, 1, 0, lanes));
         // The label before the first one is in the zeros after the blanks.
-        let (m_before, e_before) = (moved(before, lanes, 1, -1), moved(before, lanes, 3, -1));
-        let (m_before, e_before) = (&m_before[..lanes], &e_before[..lanes]);
-        let [b_m_after, l_m_after, b_e_after, l_e_after] = parts_mut(after, lanes);
+        let labels_before = Numbers::of(before, 1, -1, lanes);
+        let mut out = Written::new(after, lanes);
         for i in 0..lanes {
-            let (b_m, l_m, b_e, l_e) = (b_m[i], l_m[i], b_e[i], l_e[i]);
-            let (m_before, e_before, unlike) = (m_before[i], e_before[i], unlike[i]);
-            let (mantissas, exponents) = (mantissas[i], exponents[i]);
-            let mut out = [[0.0; LANES]; 4];
+            let (blanks, labels, before, unlike) = (blanks.get(i), labels.get(i), labels_before.get(i), unlike[i]);
+            let emitted = emitted.get(i);
+            let (mut blanks_after, mut labels_after) = (Eight::ZERO, Eight::ZERO);
             for lane in 0..LANES {
-                let here = Position {
-                    blank: Scaled { mantissa: b_m[lane], exponent: b_e[lane] },
-                    label: Scaled { mantissa: l_m[lane], exponent: l_e[lane] },
-                };
-                let before = Scaled { mantissa: m_before[lane], exponent: e_before[lane] };
-                let unlike_before = Scaled { exponent: before.exponent + unlike[lane], ..before };
-                let after = loss.forward(here, before, unlike_before);
-                let label = after.label.times(Scaled { mantissa: mantissas[lane], exponent: exponents[lane] });
-                let blank = after.blank.times(blank);
-                out[0][lane] = blank.mantissa;
-                out[1][lane] = label.mantissa;
-                out[2][lane] = blank.exponent;
-                out[3][lane] = label.exponent;
+                let here = Position { blank: blanks.at(lane), label: labels.at(lane) };
+                let before = before.at(lane);
+                let after = loss.forward(here, before, allowed(before, unlike[lane]));
+                blanks_after.put(lane, after.blank.times(blank));
+                labels_after.put(lane, after.label.times(emitted.at(lane)));
             }
-            [b_m_after[i], l_m_after[i], b_e_after[i], l_e_after[i]] = out;
+            out.put(i, blanks_after, labels_after);
         }
     }
+}
+
+/// The number, or 0: times a power of 2 whose exponent is 0 or −∞.
+#[inline(always)]
+fn allowed(number: Scaled, exponent: f64) -> Scaled {
+    Scaled { exponent: number.exponent + exponent, ..number }
 }
 
 /// The states of a step, each with its emission, to be computed from those of the step after; and the probability of being
@@ -372,67 +433,50 @@ impl<L: Sequencewise> Kernel for Retreat<'_, L> {
         let Backward { unlike, forward, emissions, after, here, reciprocal, occupied, emitted } = step;
         let lanes = unlike.len() - 1;
         let (mantissas, exponents) = emissions.split_at(lanes + 1);
-        let (mantissas, exponents) = (&mantissas[..=lanes], &exponents[..=lanes]);
+        let emissions = Numbers { mantissas: &mantissas[..=lanes], exponents: &exponents[..=lanes] };
         let (occupied, emitted) = (&mut occupied[..=lanes], &mut emitted[..=lanes]);
-        let unlike = &unlike.as_flattened()[1..].as_chunks::<LANES>().0[..lanes];
         for i in 0..=lanes {
-            let mut values = [0.0; LANES];
+            let (numbers, mut values) = (emissions.get(i), [0.0; LANES]);
             for lane in 0..LANES {
-                values[lane] = Scaled { mantissa: mantissas[i][lane], exponent: exponents[i][lane] }.value();
+                values[lane] = numbers.at(lane).value();
             }
             emitted[i] = values;
         }
-        let blank = Scaled { mantissa: mantissas[lanes][0], exponent: exponents[lanes][0] };
-        let forward = parts(forward, lanes);
-        let [b_m, l_m, b_e, l_e] = parts(after, lanes);
-        let (b_m_next, l_m_next) = (moved(after, lanes, 0, 1), moved(after, lanes, 1, 1));
-        let (b_e_next, l_e_next) = (moved(after, lanes, 2, 1), moved(after, lanes, 3, 1));
-        let [b_m_here, l_m_here, b_e_here, l_e_here] = parts_mut(here, lanes);
-        let mut blanks = [0.0; LANES];
+        let blank = emissions.get(lanes).at(0);
+        let unlike = &unlike.as_flattened()[1..].as_chunks::<LANES>().0[..lanes];
+        let (to_blanks, to_labels) = (Numbers::of(forward, 0, 0, lanes), Numbers::of(forward, 1, 0, lanes));
+        let (blanks, labels) = (Numbers::of(after, 0, 0, lanes), Numbers::of(after, 1, 0, lanes));
+        let (blanks_after, labels_after) = (Numbers::of(after, 0, 1, lanes), Numbers::of(after, 1, 1, lanes));
+        let mut out = Written::new(here, lanes);
+        let mut at_blank = [0.0; LANES];
         for i in 0..lanes {
-            let (b_m, l_m, b_e, l_e) = (b_m[i], l_m[i], b_e[i], l_e[i]);
-            let (b_m_next, l_m_next, b_e_next, l_e_next) = (b_m_next[i], l_m_next[i], b_e_next[i], l_e_next[i]);
-            let (mantissas, exponents, unlike) = (mantissas[i], exponents[i], unlike[i]);
-            let (mut before, mut out) = ([[0.0; LANES]; 4], [[0.0; LANES]; 4]);
+            let (blanks, labels, unlike) = (blanks.get(i), labels.get(i), unlike[i]);
+            let (blanks_after, labels_after) = (blanks_after.get(i), labels_after.get(i));
+            let emissions = emissions.get(i);
+            let (mut from_blanks, mut from_labels) = (Eight::ZERO, Eight::ZERO);
+            let (mut blanks_here, mut labels_here) = (Eight::ZERO, Eight::ZERO);
             for lane in 0..LANES {
-                let here = Position {
-                    blank: Scaled { mantissa: b_m[lane], exponent: b_e[lane] },
-                    label: Scaled { mantissa: l_m[lane], exponent: l_e[lane] },
-                };
-                let after = Position {
-                    blank: Scaled { mantissa: b_m_next[lane], exponent: b_e_next[lane] },
-                    label: Scaled { mantissa: l_m_next[lane], exponent: l_e_next[lane] },
-                };
-                let unlike_after = Scaled { exponent: after.label.exponent + unlike[lane], ..after.label };
-                let Position { blank: to_blank, label: to_label } = loss.backward(here, after, unlike_after);
-                before[0][lane] = to_blank.mantissa;
-                before[1][lane] = to_label.mantissa;
-                before[2][lane] = to_blank.exponent;
-                before[3][lane] = to_label.exponent;
-                let label = to_label.times(Scaled { mantissa: mantissas[lane], exponent: exponents[lane] });
-                let blank = to_blank.times(blank);
-                out[0][lane] = blank.mantissa;
-                out[1][lane] = label.mantissa;
-                out[2][lane] = blank.exponent;
-                out[3][lane] = label.exponent;
+                let here = Position { blank: blanks.at(lane), label: labels.at(lane) };
+                let after = Position { blank: blanks_after.at(lane), label: labels_after.at(lane) };
+                let from = loss.backward(here, after, allowed(after.label, unlike[lane]));
+                from_blanks.put(lane, from.blank);
+                from_labels.put(lane, from.label);
+                blanks_here.put(lane, from.blank.times(blank));
+                labels_here.put(lane, from.label.times(emissions.at(lane)));
             }
-            [b_m_here[i], l_m_here[i], b_e_here[i], l_e_here[i]] = out;
-            let forward = [forward[0][i], forward[1][i], forward[2][i], forward[3][i]];
-            let mut shares = [[0.0; LANES]; 2];
+            out.put(i, blanks_here, labels_here);
+            let (to_blanks, to_labels) = (to_blanks.get(i), to_labels.get(i));
+            let (mut of_blanks, mut of_labels) = ([0.0; LANES], [0.0; LANES]);
             for lane in 0..LANES {
-                let to_blank = Scaled { mantissa: forward[0][lane], exponent: forward[2][lane] };
-                let from_blank = Scaled { mantissa: before[0][lane], exponent: before[2][lane] };
-                shares[0][lane] = to_blank.times(from_blank).times(reciprocal).value();
-                let to_label = Scaled { mantissa: forward[1][lane], exponent: forward[3][lane] };
-                let from_label = Scaled { mantissa: before[1][lane], exponent: before[3][lane] };
-                shares[1][lane] = to_label.times(from_label).times(reciprocal).value();
+                of_blanks[lane] = to_blanks.at(lane).times(from_blanks.at(lane)).times(reciprocal).value();
+                of_labels[lane] = to_labels.at(lane).times(from_labels.at(lane)).times(reciprocal).value();
             }
             for lane in 0..LANES {
-                blanks[lane] += shares[0][lane];
+                at_blank[lane] += of_blanks[lane];
             }
-            occupied[i] = shares[1];
+            occupied[i] = of_labels;
         }
-        occupied[lanes][0] = blanks.iter().sum();
+        occupied[lanes][0] = at_blank.iter().sum();
     }
 }
 
@@ -446,12 +490,11 @@ impl Kernel for Normalise<'_> {
     fn run(self) {
         let (mantissas, exponents) = self.0.split_at_mut(self.0.len() / 2);
         for (mantissas, exponents) in mantissas.iter_mut().zip(exponents) {
-            let (mut out_m, mut out_e) = ([0.0; LANES], [0.0; LANES]);
+            let (numbers, mut normal) = (Eight { mantissas: *mantissas, exponents: *exponents }, Eight::ZERO);
             for lane in 0..LANES {
-                let normal = Scaled { mantissa: mantissas[lane], exponent: exponents[lane] }.normal();
-                (out_m[lane], out_e[lane]) = (normal.mantissa, normal.exponent);
+                normal.put(lane, numbers.at(lane).normal());
             }
-            (*mantissas, *exponents) = (out_m, out_e);
+            (*mantissas, *exponents) = (normal.mantissas, normal.exponents);
         }
     }
 }
@@ -527,68 +570,116 @@ impl Found {
 }
 
 impl Call<'_> {
+    /// About how many elements' worth of work there is.
+    pub fn work(&self) -> usize {
+        let samples = self.layout.len();
+        let labels = match self.targets {
+            Targets::Padded(_, _, room) => *room,
+            Targets::Concatenated(_, len) => len / samples.max(1),
+        };
+        samples.saturating_mul(self.steps).saturating_mul(self.classes.saturating_add(labels.saturating_mul(4)))
+    }
+
     /// Looks at all lengths and labels, and adds up the weights; samples of weight 0 are not looked at, except for the number
     /// of their labels where those of the next follow.
     ///
     /// # Errors
-    /// If one does not fit, or there is no memory.
+    /// If one does not fit, or there is no memory, or `stop` said so.
     ///
     /// # Safety
     /// Lengths, labels and weights must be readable.
-    pub unsafe fn check<T: Number>(&self) -> Result<Checked, Failure> {
+    pub unsafe fn check<T: Number>(&self, stop: &dyn Fn() -> bool) -> Result<Checked, Failure> {
         let isa = Isa::active();
-        let mut checked = Checked { weight: ExactSum::new(), starts: Vec::new() };
-        let mut end = 0;
-        if matches!(self.targets, Targets::Concatenated(..)) {
-            checked.starts.try_reserve_exact(self.layout.len())?;
-        }
-        for sample in 0..self.layout.len() {
-            // SAFETY: the caller's; labels are read after their number has been checked.
-            unsafe {
-                let weight: T = self.element(isa, self.sample_weight, sample);
+        let work = |tasks: &mut Tasks<'_>| {
+            let mut checked = Checked { weight: ExactSum::new(), starts: Vec::new() };
+            let mut end = 0;
+            if let (Some(_), Targets::Concatenated(..)) = (tasks.next(), self.targets) {
+                checked.starts.try_reserve_exact(self.layout.len())?;
+            }
+            for sample in 0..self.layout.len() {
+                // SAFETY: the caller's.
+                let weight: T = unsafe { self.element(isa, self.sample_weight, sample) };
                 block::add(isa, &mut checked.weight, &[weight]);
-                let is_out = weight == T::ZERO;
-                let room = match self.targets {
-                    Targets::Padded(_, _, room) => *room,
-                    Targets::Concatenated(_, len) => len - end,
-                };
                 if let Targets::Concatenated(..) = self.targets {
                     checked.starts.push(end);
-                } else if is_out {
-                    continue;
+                    // SAFETY: the caller's.
+                    end += unsafe { self.target_length(sample, &checked) }?;
                 }
-                let labels = length(self.layout, self.target_lengths, sample, room)
-                    .map_err(|length| Misfit::TargetLength { sample, length, most: room })?;
-                end += labels;
-                if is_out {
-                    continue;
-                }
-                length(self.layout, self.input_lengths, sample, self.steps)
-                    .map_err(|length| Misfit::InputLength { sample, length })?;
-                let run = self.labels(sample, &checked.starts);
-                for position in 0..labels {
-                    let label = run.label(position);
-                    let fits = label
-                        .is_ok_and(|label| (0..self.classes as i128).contains(&label) && label != self.blank as i128);
-                    if !fits {
-                        return Err(Misfit::Label { sample, position, label }.into());
+                if weight != T::ZERO {
+                    // SAFETY: the caller's.
+                    let sequence = unsafe { self.sequence(sample, &checked) }?;
+                    for position in 0..sequence.count {
+                        if position % LOOK == 0 && tasks.are_stopped() {
+                            return Err(Failure::Interrupted);
+                        }
+                        // SAFETY: the caller's.
+                        unsafe { self.label(&sequence, position) }?;
                     }
                 }
             }
-        }
-        match self.targets {
-            Targets::Concatenated(_, len) if end < *len => Err(Misfit::TargetsLeft { lengths: end }.into()),
-            _ => Ok(checked),
-        }
+            match self.targets {
+                Targets::Concatenated(_, len) if end < *len => Err(Misfit::TargetsLeft { lengths: end }.into()),
+                _ => Ok(checked),
+            }
+        };
+        // One task, the caller's: a start depends on all lengths before.
+        threads::share(1, true, stop, work, |_, _| ())?
+    }
+
+    /// The number of labels of a sample.
+    ///
+    /// # Safety
+    /// It must be readable.
+    unsafe fn target_length(&self, sample: usize, checked: &Checked) -> Result<usize, Misfit> {
+        let most = match self.targets {
+            Targets::Padded(_, _, room) => *room,
+            Targets::Concatenated(_, len) => len - checked.starts[sample],
+        };
+        // SAFETY: the caller's.
+        let length = unsafe { length(self.layout, self.target_lengths, sample, most) };
+        length.map_err(|length| Misfit::TargetLength { sample, length, most })
+    }
+
+    /// A sample's lengths, and where its labels lie.
+    ///
+    /// # Safety
+    /// Its lengths must be readable.
+    unsafe fn sequence(&self, sample: usize, checked: &Checked) -> Result<Sequence, Misfit> {
+        // SAFETY: the caller's.
+        let (count, steps) = unsafe {
+            (self.target_length(sample, checked)?, length(self.layout, self.input_lengths, sample, self.steps))
+        };
+        let steps = steps.map_err(|length| Misfit::InputLength { sample, length })?;
+        let labels = match self.targets {
+            Targets::Padded(first, stride, _) => Run { stride: *stride, ..self.layout.at(first, sample) },
+            Targets::Concatenated(run, _) => run.from(checked.starts[sample]),
+        };
+        Ok(Sequence { sample, steps, count, labels })
+    }
+
+    /// A label of a sample.
+    ///
+    /// # Safety
+    /// It must be readable.
+    #[inline]
+    unsafe fn label(&self, sequence: &Sequence, position: usize) -> Result<usize, Misfit> {
+        // SAFETY: the caller's.
+        let label = unsafe { sequence.labels.label(position) };
+        let class = label.ok().and_then(|label| usize::try_from(label).ok());
+        class.filter(|&class| class < self.classes && class != self.blank).ok_or(Misfit::Label {
+            sample: sequence.sample,
+            position,
+            label,
+        })
     }
 
     /// Runs the call; the exact sum of the weighted losses, if it is wanted.
     ///
     /// # Errors
-    /// If there is no memory, or `stop` said so.
+    /// If there is no memory, or `stop` said so, or what was checked has changed.
     ///
     /// # Safety
-    /// The buffers must be readable and as they were when they were checked, the results' writable, by nobody else and without
+    /// The buffers must be readable, the results' writable, by nobody else and without
     /// overlap, except that the gradient may be the input.
     pub unsafe fn run<T: Number>(&self, checked: &Checked, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
@@ -617,8 +708,7 @@ impl Call<'_> {
             storage::fence();
             found
         };
-        let spread = samples.saturating_mul(self.steps).saturating_mul(self.classes) >= SPREAD_FROM;
-        let found = threads::share(samples, spread, stop, work, Found::merge)?;
+        let found = threads::share(samples, self.work() >= SPREAD_FROM, stop, work, Found::merge)?;
         found.failure.map_or(Ok(found.sum), Err)
     }
 
@@ -634,18 +724,17 @@ impl Call<'_> {
         sample: usize,
         checked: &Checked,
     ) -> Result<T, Failure> {
-        // SAFETY: the caller's; lengths and labels were checked.
+        // SAFETY: the caller's.
         unsafe {
             let weight: T = self.element(isa, self.sample_weight, sample);
             if weight == T::ZERO {
                 self.fill(isa, room, sample, 0..self.steps, T::ZERO);
                 return Ok(T::ZERO);
             }
-            let steps = length(self.layout, self.input_lengths, sample, self.steps).unwrap_or_default();
-            let labels = length(self.layout, self.target_lengths, sample, usize::MAX).unwrap_or_default();
-            let divisor = if self.per_label { labels.max(1) as f64 } else { 1.0 };
-            let run = self.labels(sample, &checked.starts);
-            let labels = (0..labels).map(|position| run.label(position).map_or(0, |label| label as usize));
+            let sequence = self.sequence(sample, checked)?;
+            let (steps, divisor) = (sequence.steps, if self.per_label { sequence.count.max(1) as f64 } else { 1.0 });
+            // Looked at once more: others may have written them since.
+            let labels = (0..sequence.count).map(|position| self.label(&sequence, position));
             room.lattice.set(labels, self.blank)?;
 
             let probability = self.forward::<T>(isa, room, tasks, sample, steps)?;
@@ -844,15 +933,6 @@ impl Call<'_> {
         self.layout.len().saturating_mul(self.steps * self.classes * to.dtype.size()) >= STREAM_FROM
     }
 
-    /// The first label of a sample.
-    #[inline]
-    fn labels(&self, sample: usize, starts: &[usize]) -> Run {
-        match self.targets {
-            Targets::Padded(first, stride, _) => Run { stride: *stride, ..self.layout.at(first, sample) },
-            Targets::Concatenated(run, _) => run.from(starts[sample]),
-        }
-    }
-
     /// An element of an operand, or 1 if there is none.
     ///
     /// # Safety
@@ -939,7 +1019,7 @@ mod tests {
         };
         // SAFETY: the operands describe arrays that live, and one of which is written.
         unsafe {
-            let checked = call.check::<f64>().unwrap();
+            let checked = call.check::<f64>(&|| false).unwrap();
             call.run::<f64>(&checked, &|| false).unwrap().value()
         }
     }

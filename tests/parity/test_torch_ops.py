@@ -8,6 +8,7 @@ from torch.testing._internal.opinfo.core import OpInfo, SampleInput
 
 from .torch_calls import (
     DTYPES,
+    LAYER_OPS,
     NATIVE,
     OPS,
     REDUCTIONS,
@@ -74,5 +75,5 @@ def test_distance_of_the_callers(op: OpInfo, sample: SampleInput) -> None:
 
 def test_every_shared_function_has_samples() -> None:
     """A function that both have is tried."""
-    tried = {op.name.removeprefix("nn.functional.") for op in OPS}
+    tried = {op.name.removeprefix("nn.functional.") for op in [*OPS, *LAYER_OPS]}
     assert tried == set(lossrs.losses) & set(TORCH_LOSSES)

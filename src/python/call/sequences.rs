@@ -149,11 +149,10 @@ impl<'a, 'py> Sequences<'a, 'py> {
             sum: self.reduction != Reduction::None && want.value(),
         };
         let factor = grad_output.factor();
-        let elements = layout.len().saturating_mul(self.steps()).saturating_mul(self.classes());
-        let result = interruptible(self.py, elements, |stop| {
+        let result = interruptible(self.py, call.work(), |stop| {
             // SAFETY: the arrays live as long as the call; results were checked to be writable and apart from what is read.
             unsafe {
-                let checked = call.check::<T>()?;
+                let checked = call.check::<T>(stop)?;
                 let total = if is_mean { checked.weight() } else { 1.0 };
                 call.factor = factor / total;
                 Ok(call.run::<T>(&checked, stop)?.value() / total)
