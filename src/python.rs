@@ -1,5 +1,6 @@
 //! What Python sees: the only modules that name `pyo3` and `numpy`.
 
+mod accumulate;
 mod array;
 mod call;
 mod elementary;
@@ -65,6 +66,12 @@ impl Loss {
     #[getter]
     fn asked(&self) -> usize {
         self.description.asked
+    }
+
+    /// Whether the mean divides by the sum of a weight for each element, where one is given.
+    #[getter]
+    fn weight_normalises(&self) -> bool {
+        self.description.weight_normalises
     }
 
     /// Whether the loss has a Hessian.
@@ -192,6 +199,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<Loss>()?;
     module.add_class::<exact_sum::ExactSum>()?;
+    module.add_class::<accumulate::Accumulation>()?;
     module.add("LabelError", module.py().get_type::<error::LabelError>())?;
     module.add("DomainError", module.py().get_type::<error::DomainError>())?;
     module.add_function(wrap_pyfunction!(elementary::elementary, module)?)?;

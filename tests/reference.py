@@ -189,6 +189,39 @@ def sigmoid_focal(input, target, alpha=0.25, gamma=2.0):
     return times(balance * away**gamma, entropy), 1
 
 
+def pinball(input, target, alpha=0.5):
+    distance = target - input
+    return np.where(distance < 0, (alpha - 1) * distance, alpha * distance), 1
+
+
+def tweedie_terms(input, target, power):
+    one, other = 1 - np.longdouble(power), 2 - np.longdouble(power)
+    if power == 0:
+        yield (input - target) ** 2
+    elif power == 1:
+        yield 2 * np.where(target == 0, 0, target * np.log(np.where(target == 0, 1, target) / input))
+        yield 2 * (input - target)
+    elif power == 2:
+        yield 2 * np.log(input / target)
+        yield 2 * (target - input) / input
+    else:
+        yield 2 * np.maximum(target, 0) ** other / (one * other)
+        yield -2 * target * input**one / one
+        yield 2 * input**other / other
+
+
+def tweedie(input, target, power=1.0):
+    return sum(tweedie_terms(input, target, power)), 1
+
+
+def tweedie_magnitude(input, target, power=1.0):
+    return sum(map(abs, tweedie_terms(input, target, power)))
+
+
+def hinge(input, target):
+    return np.maximum(0, 1 - target * input), 1
+
+
 def soft_margin(input, target):
     return np.logaddexp(0, -target * input), 1
 
@@ -528,10 +561,23 @@ REFERENCES = {
         options(alpha=-1.0, gamma=0.5),
         options(alpha=0.75, gamma=1.0),
         options(gamma=5.0),
-        ulp=24,
         input="logit",
         target="probability",
     ),
+    "pinball_loss": pointwise(pinball, options(alpha=0.125), options(alpha=1.0), input="real", target="real"),
+    "tweedie_deviance_loss": pointwise(
+        tweedie,
+        options(power=0.0),
+        options(power=1.5),
+        options(power=-0.5),
+        Variant({"power": 2.0}, {"target": Operand("positive")}),
+        Variant({"power": 3.0}, {"target": Operand("positive")}),
+        magnitude=tweedie_magnitude,
+        ulp=12,
+        input="positive",
+        target="count",
+    ),
+    "hinge_loss": pointwise(hinge, input="real", target="sign"),
     "soft_margin_loss": pointwise(soft_margin, input="logit", target="sign"),
     "hinge_embedding_loss": pointwise(hinge_embedding, options(margin=2.5), input="real", target="sign"),
     "margin_ranking_loss": pointwise(
@@ -669,5 +715,4 @@ REFERENCES = {
 OWN_SUITES: dict[str, str] = {
     "ctc_loss": "test_ctc.py: operands of several shapes, some of them lengths",
     "linear_cross_entropy": "test_linear_cross_entropy.py: its losses are as accurate as products of matrices",
-    "ctc_loss": "test_ctc.py (operands are of several shapes, some of them lengths)",
 }

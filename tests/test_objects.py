@@ -4,8 +4,10 @@ import copy
 import dataclasses
 import doctest
 import inspect
+import math
 import pickle
 import re
+import typing
 
 import lossrs
 import lossrs.functional as F
@@ -24,12 +26,16 @@ FUNCTIONS = [
 ]
 
 
-def another(value):
+def another(field, value):
     """Return another setting of an option."""
+    if isinstance(value, str):
+        return next(word for word in typing.get_args(field.type) if word != value)
     if isinstance(value, bool):
         return not value
     if value is None:
         return 0.5
+    if field.name == "p":
+        return 1.5 if value == 1 or math.isinf(value) else 1
     return value + 1 if isinstance(value, int | np.ndarray) else 0.75 * value + 0.15
 
 
@@ -40,7 +46,7 @@ def losses_of(case, rng):
     for field in dataclasses.fields(loss):
         value = getattr(loss, field.name)
         if field.name in case.variant.options or (field.name in case.arrays):
-            others.append(dataclasses.replace(loss, **{field.name: another(value)}))
+            others.append(dataclasses.replace(loss, **{field.name: another(field, value)}))
     return loss, others
 
 
@@ -170,7 +176,8 @@ def test_signatures(name, of):
     signature = inspect.signature(verb(getattr(F, name), of))
     cls = lossrs.losses[name]
     fields, kernel = {field.name: field.default for field in dataclasses.fields(cls)}, cls()._kernel
-    first_array = [option for option in fields if option in array_options(cls)][:1]
+    arrays = [*kernel.optional, *(option for option in fields if option in array_options(cls))]
+    first_array = arrays[:1]
     positional = (["grad_output"] if of == "backward" else []) + [*kernel.operands, *first_array]
     kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
     assert [name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD] == positional
@@ -181,7 +188,7 @@ def test_signatures(name, of):
     for option, default in fields.items():
         assert defaults[option] == default
     of_class = inspect.signature(verb(cls(), of)).parameters
-    assert list(of_class) == [name for name in positional if name not in first_array] + calls
+    assert list(of_class) == [name for name in positional if name not in array_options(cls)] + calls
 
 
 def sections(documentation):
@@ -206,9 +213,9 @@ def test_classes_are_documented(name):
     cls = lossrs.losses[name]
     parts = sections(cls.__doc__)
     assert list(parts) == ["Summary", "Parameters", "References", "Examples"]
-    assert re.findall(r"^(\w+) : ", parts["Parameters"], re.MULTILINE) == [
-        field.name for field in sorted(dataclasses.fields(cls), key=lambda field: field.name == "reduction")
-    ]
+    documented = re.findall(r"^(\w+) : ", parts["Parameters"], re.MULTILINE)
+    assert documented[-1] == "reduction"
+    assert sorted(documented) == sorted(field.name for field in dataclasses.fields(cls))
     for of in ALL_VERBS[1:]:
         assert getattr(cls, of).__doc__
 

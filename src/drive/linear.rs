@@ -160,9 +160,12 @@ impl<T: Real> Kernel for Cap<'_, T> {
         for (capped, scores) in
             self.capped.as_chunks_mut::<LANES>().0.iter_mut().zip(self.scores.as_chunks::<LANES>().0)
         {
-            for (capped, &score) in capped.iter_mut().zip(scores) {
-                *capped = self.bound * (score / self.bound).tanh();
+            // Into an array of its own, which no operand can share.
+            let mut lanes = [T::ZERO; LANES];
+            for (lane, &score) in lanes.iter_mut().zip(scores) {
+                *lane = self.bound * (score / self.bound).tanh();
             }
+            *capped = lanes;
         }
     }
 }
@@ -182,11 +185,13 @@ impl<T: Real> Kernel for Uncap<'_, T> {
         for (slopes, scores) in
             self.slopes.as_chunks_mut::<LANES>().0.iter_mut().zip(self.scores.as_chunks::<LANES>().0)
         {
-            for (slope, &score) in slopes.iter_mut().zip(scores) {
+            let mut lanes = *slopes;
+            for (lane, &score) in lanes.iter_mut().zip(scores) {
                 let power = (T::of(-2.0) * (score / self.bound).abs()).exp_nonpositive();
                 let rest = T::ONE + power;
-                *slope = *slope * (T::of(4.0) * power / (rest * rest));
+                *lane = *lane * (T::of(4.0) * power / (rest * rest));
             }
+            *slopes = lanes;
         }
     }
 }
