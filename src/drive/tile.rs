@@ -111,50 +111,48 @@ fn chosen<T: Real>(labels: [T; LANES], class: T, there: [T; LANES], elsewhere: [
 impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
     Evaluate<'_, L, T, K, VALUE, SLOPE, CURVATURE>
 {
-    /// The rows from `first` on, one in each lane. What lanes find goes to local arrays first, which no operand can share.
+    /// The labels' scores and weights.
     #[inline(always)]
-    fn lanes(loss: L, tile: Tile<'_, T>, first: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
-        let mut largest = [-T::INFINITY; LANES];
-        if L::RELATIVE {
-            for class in 0..tile.classes {
-                let scores = at(tile.scores, class * tile.rows + first);
-                for lane in 0..LANES {
-                    largest[lane] = scores[lane].max(largest[lane]);
-                }
-            }
-        }
-        // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
-        let relative = largest.map(|largest| if largest > -T::INFINITY { largest } else { T::ZERO });
-        // Copies, so that what is computed of them is known not to change when results are written.
-        let [labels, mut weights, grad_outputs] =
-            [tile.labels, tile.weights, tile.grad_outputs].map(|part| *at(part, first));
-        let (mut label_scores, mut label_weights) = ([T::ZERO; LANES], [T::ONE; LANES]);
+    fn at_labels(tile: Tile<'_, T>, first: usize, labels: [T; LANES]) -> ([T; LANES], [T; LANES]) {
+        let (mut scores, mut weights) = ([T::ZERO; LANES], [T::ONE; LANES]);
         if !L::WEIGHS_ELEMENTS {
             for class in 0..tile.classes {
                 let number = T::of(f64::from(class as i32));
-                label_scores = chosen(labels, number, *at(tile.scores, class * tile.rows + first), label_scores);
-                label_weights = chosen(labels, number, [tile.class_weights[class]; LANES], label_weights);
+                scores = chosen(labels, number, *at(tile.scores, class * tile.rows + first), scores);
+                weights = chosen(labels, number, [tile.class_weights[class]; LANES], weights);
             }
         }
-        let mut scales = [T::ZERO; LANES];
-        for lane in 0..LANES {
-            let is_left_out = L::LABEL_WEIGHS_ALL && label_weights[lane] == T::ZERO;
-            weights[lane] = if is_left_out { T::ZERO } else { weights[lane] };
-            scales[lane] = weights[lane] * tile.factor * grad_outputs[lane];
+        (scores, weights)
+    }
+
+    /// The weights of a class.
+    #[inline(always)]
+    fn weights(tile: Tile<'_, T>, first: usize, class: usize) -> [T; LANES] {
+        if L::WEIGHS_ELEMENTS {
+            *at(tile.class_weights, class * tile.rows + first)
+        } else {
+            [tile.class_weights[class]; LANES]
         }
+    }
+
+    /// The sums over the classes; their powers are left where slopes will be.
+    #[inline(always)]
+    fn sums(
+        loss: L,
+        tile: Tile<'_, T>,
+        first: usize,
+        relative: [T; LANES],
+        labels: [T; LANES],
+        label_scores: [T; LANES],
+        label_weights: [T; LANES],
+        slope: &mut [T],
+    ) -> [[T; LANES]; K] {
         let label = |lane: usize| Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] };
-        let weights_of = |class: usize| {
-            if L::WEIGHS_ELEMENTS {
-                *at(tile.class_weights, class * tile.rows + first)
-            } else {
-                [tile.class_weights[class]; LANES]
-            }
-        };
         let mut sums = [[T::ZERO; LANES]; K];
         for class in 0..tile.classes {
             let mut scores = *at(tile.scores, class * tile.rows + first);
             let probabilities = at(tile.probabilities, class * tile.rows + first);
-            let (element_weights, number) = (weights_of(class), T::of(f64::from(class as i32)));
+            let (element_weights, number) = (Self::weights(tile, first, class), T::of(f64::from(class as i32)));
             if !L::COUNTS_LABEL {
                 scores = chosen(labels, number, [-T::INFINITY; LANES], scores);
             }
@@ -174,6 +172,35 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
                 *at_mut(slope, class * tile.rows + first) = powers;
             }
         }
+        sums
+    }
+
+    /// The rows from `first` on, one in each lane. What lanes find goes to local arrays first, which no operand can share.
+    #[inline(always)]
+    fn lanes(loss: L, tile: Tile<'_, T>, first: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
+        let mut largest = [-T::INFINITY; LANES];
+        if L::RELATIVE {
+            for class in 0..tile.classes {
+                let scores = at(tile.scores, class * tile.rows + first);
+                for lane in 0..LANES {
+                    largest[lane] = scores[lane].max(largest[lane]);
+                }
+            }
+        }
+        // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
+        let relative = largest.map(|largest| if largest > -T::INFINITY { largest } else { T::ZERO });
+        // Copies, so that what is computed of them is known not to change when results are written.
+        let [labels, mut weights, grad_outputs] =
+            [tile.labels, tile.weights, tile.grad_outputs].map(|part| *at(part, first));
+        let (label_scores, label_weights) = Self::at_labels(tile, first, labels);
+        let mut scales = [T::ZERO; LANES];
+        for lane in 0..LANES {
+            let is_left_out = L::LABEL_WEIGHS_ALL && label_weights[lane] == T::ZERO;
+            weights[lane] = if is_left_out { T::ZERO } else { weights[lane] };
+            scales[lane] = weights[lane] * tile.factor * grad_outputs[lane];
+        }
+        let label = |lane: usize| Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] };
+        let sums = Self::sums(loss, tile, first, relative, labels, label_scores, label_weights, slope);
         // An explicit loop: the compiler keeps the sums in registers.
         let row = |lane: usize| {
             let classes = T::of(f64::from(tile.classes as i32));
@@ -219,7 +246,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         for class in 0..tile.classes {
             let index = class * tile.rows + first;
             let (scores, probabilities) = (at(tile.scores, index), at(tile.probabilities, index));
-            let (element_weights, number) = (weights_of(class), T::of(f64::from(class as i32)));
+            let (element_weights, number) = (Self::weights(tile, first, class), T::of(f64::from(class as i32)));
             // The slopes' room has kept them.
             let powers = if L::HAS_POWERS { *at(slope, index) } else { [T::ZERO; LANES] };
             let mut derivatives = [T::ZERO; LANES];
