@@ -23,7 +23,7 @@ from pathlib import Path
 
 import lossrs
 import numpy as np
-from subjects import SUBJECTS, THREADS, Array, Call, labels, ml_dtypes, optional
+from subjects import SHAPES, SUBJECTS, THREADS, Array, Call, ml_dtypes, optional
 
 ROUND = 2e-3  # seconds that a contender is called for in a round, if it is quicker than that
 COPIED_FROM = 1 << 20  # bytes from which a copy says something about the memory
@@ -169,8 +169,9 @@ def works() -> Iterator[Work]:
     calls = [Work("mse_loss", (8,)), Work("mse_loss", (1 << 24,)), Work("huber_loss", (1 << 24,))]
     calls += [Work("binary_cross_entropy_with_logits", (length,)) for length in (1000, 100_000, 1 << 24)]
     calls += [Work("cross_entropy", shape) for shape in ((100_000, 10), (16_384, 1000), (512, 128_256))]
-    elementwise = [name for name, subject in SUBJECTS.items() if subject.draws[-1] is not labels]
-    calls += [Work(name, (1 << 22,)) for name in elementwise]
+    calls += [
+        Work(name, shape) for name in SUBJECTS for shape in SHAPES.get(name, ((1 << 22,),)) if name != "cross_entropy"
+    ]
     halves = ("float16", "bfloat16") if ml_dtypes else ("float16",)
     calls += [Work("cross_entropy", (512, 128_256), dtype) for dtype in halves]
     for call in calls:

@@ -11,7 +11,7 @@ use std::time::Duration;
 use _lossrs::drive::block::{self, Number};
 use _lossrs::drive::layout::{Layout, Operand};
 use _lossrs::drive::regions::{self, Activation, Empty};
-use _lossrs::drive::{Want, embeddings, pointwise, rows};
+use _lossrs::drive::{Want, embeddings, label_sets, pointwise, rows};
 use _lossrs::isa::Isa;
 use _lossrs::loss::{Domain, Region};
 use _lossrs::losses::{self, Loss, Parameter, Parameters};
@@ -129,7 +129,14 @@ fn pointwise<T: pointwise::Kind>(criterion: &mut Criterion, name: &str, number: 
     }
 }
 
-fn rowwise<T: rows::Kind>(criterion: &mut Criterion, name: &str, number: &str, loss: &dyn rows::Loss, labels: bool) {
+/// The target of rows, and how a loss runs over them.
+enum Rows<'a> {
+    Labels(&'a dyn rows::Loss),
+    Probabilities(&'a dyn rows::Loss),
+    LabelSets(&'a dyn label_sets::Loss),
+}
+
+fn rowwise<T: rows::Kind + label_sets::Kind>(criterion: &mut Criterion, name: &str, number: &str, loss: &Rows<'_>) {
     let samples = ELEMENTS / CLASSES;
     let matrix = |values: &[T]| {
         let mut samples = flat(values, Dtype::of::<T>());
@@ -140,10 +147,12 @@ fn rowwise<T: rows::Kind>(criterion: &mut Criterion, name: &str, number: &str, l
     let probabilities = numbers::<T>(ELEMENTS, 0.0, 2.0 / CLASSES as f64);
     let classes: Vec<i64> =
         numbers::<f64>(samples, 0.0, CLASSES as f64).into_iter().map(|class| class as i64).collect();
-    let target = if labels {
-        rows::Target::Labels(flat(&classes, Dtype::Int64))
-    } else {
-        rows::Target::Probabilities(matrix(&probabilities))
+    // Ten labels of each row.
+    let labels: Vec<T> = (0..ELEMENTS).map(|i| T::of(if i % CLASSES < 10 { (i % 97) as f64 } else { -1.0 })).collect();
+    let target = match loss {
+        Rows::Labels(_) => rows::Target::Labels(flat(&classes, Dtype::Int64)),
+        Rows::Probabilities(_) => rows::Target::Probabilities(matrix(&probabilities)),
+        Rows::LabelSets(_) => rows::Target::LabelSets(matrix(&labels)),
     };
     let (layout, input) = (Layout::flat(samples), matrix(&scores));
     for (want, wanted) in WANTS {
@@ -153,7 +162,7 @@ fn rowwise<T: rows::Kind>(criterion: &mut Criterion, name: &str, number: &str, l
             classes: CLASSES,
             input: &input,
             target: &target,
-            class_weight: None,
+            weight: None,
             ignore_index: None,
             sample_weight: None,
             grad_output: None,
@@ -165,7 +174,13 @@ fn rowwise<T: rows::Kind>(criterion: &mut Criterion, name: &str, number: &str, l
         };
         each_isa(criterion, name, &format!("{number}/{wanted}"), ELEMENTS, |_| {
             // SAFETY: the buffers have `samples` rows of as many classes as the call.
-            black_box(unsafe { call.run::<T>(T::blocks(loss), &|| false) }).unwrap();
+            black_box(unsafe {
+                match loss {
+                    Rows::Labels(loss) | Rows::Probabilities(loss) => call.run(T::blocks(*loss), &|| false),
+                    Rows::LabelSets(loss) => call.run_sets(T::of_sets(*loss), &|| false),
+                }
+            })
+            .unwrap();
         });
     }
 }
@@ -276,14 +291,20 @@ fn formulas(criterion: &mut Criterion) {
                 embeddings::<f32>(criterion, name, "f32", &*loss);
                 embeddings::<f64>(criterion, name, "f64", &*loss);
             }
-            Loss::Rowwise { labels, probabilities, .. } => {
-                rowwise::<f32>(criterion, name, "f32", &*labels, true);
-                rowwise::<f64>(criterion, name, "f64", &*labels, true);
-                if let Some(loss) = probabilities {
-                    let name = format!("{name} of probabilities");
-                    rowwise::<f32>(criterion, &name, "f32", &*loss, false);
-                    rowwise::<f64>(criterion, &name, "f64", &*loss, false);
+            Loss::Rowwise(loss) => {
+                if let Some(loss) = &loss.labels {
+                    rowwise::<f32>(criterion, name, "f32", &Rows::Labels(&**loss));
+                    rowwise::<f64>(criterion, name, "f64", &Rows::Labels(&**loss));
                 }
+                if let Some(loss) = &loss.probabilities {
+                    let name = format!("{name} of probabilities");
+                    rowwise::<f32>(criterion, &name, "f32", &Rows::Probabilities(&**loss));
+                    rowwise::<f64>(criterion, &name, "f64", &Rows::Probabilities(&**loss));
+                }
+            }
+            Loss::LabelSets(loss) => {
+                rowwise::<f32>(criterion, name, "f32", &Rows::LabelSets(&*loss));
+                rowwise::<f64>(criterion, name, "f64", &Rows::LabelSets(&*loss));
             }
             Loss::Regions { loss, .. } => {
                 regions::<f32>(criterion, name, "f32", &*loss);

@@ -61,6 +61,37 @@ def by_row(draw: Draw) -> Draw:
     return lambda rng, shape: draw(rng, shape[:1])
 
 
+def log_softmax(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Draw logarithms of probabilities, over the last axis."""
+    x = rng.standard_normal(shape, np.float32)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def label_sequences(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Draw a sequence of labels for each sample of (T, N, C), a fifth as long; 0 is the blank."""
+    return rng.integers(1, shape[2], (shape[1], shape[0] // 5))
+
+
+def lengths(of: int) -> Draw:
+    """Return a draw of full lengths: of inputs as long as (T, N, C) has them, or a part of it."""
+    return lambda rng, shape: np.full(shape[1], shape[0] // of)
+
+
+def features(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Draw a linear layer's input, of (N, in, C)."""
+    return rng.standard_normal(shape[:2], np.float32)
+
+
+def linear_weight(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Draw the layer's weight."""
+    return rng.standard_normal((shape[2], shape[1]), np.float32) / np.float32(shape[1] ** 0.5)
+
+
+def linear_labels(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Draw its labels."""
+    return rng.integers(0, shape[2], shape[0])
+
+
 def torch_sigmoid_focal(x: Any, y: Any) -> Any:
     """Return the focal loss as torchvision computes it."""
     p = torch.sigmoid(x)
@@ -79,7 +110,7 @@ def torch_dice(x: Any, y: Any) -> Any:
     """Return the Dice loss of masks as torch's users write it."""
     p = torch.sigmoid(x).flatten(1)
     y = y.flatten(1)
-    return (1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)).mean()
+    return (1 - (2 * (p * y).sum(1) + 1e-5) / (p.sum(1) + y.sum(1) + 1e-5)).mean()
 
 
 def torch_contrastive(x: Any, y: Any, similar: Any) -> Any:
@@ -103,7 +134,8 @@ class Subject:
     def inputs(self) -> tuple[int, ...]:
         """Which of the operands have gradients."""
         kernel = lossrs.losses[self.loss](**self.options)._kernel
-        return tuple(kernel.operands.index(name) for name in kernel.inputs[: kernel.asked])
+        asked = (name for name in kernel.inputs[: kernel.asked] if name in kernel.operands)
+        return tuple(kernel.operands.index(name) for name in asked)
 
     def operands(self, shape: tuple[int, ...], dtype: str) -> tuple[Array, ...]:
         """Draw the operands; their floats are of that type."""
@@ -228,6 +260,20 @@ NUMPY_LOSSES: Mapping[str, Callable[..., Any]] = {
 }
 
 NUMBERS, LOGITS = normal(1.0), normal(3.0)
+#: Shapes at which a loss is compared, of those that are not of elements alone.
+ROWS, EMBEDDINGS = ((16_384, 1000), (100_000, 10)), ((16_384, 128), (16_384, 512))
+SHAPES: Mapping[str, tuple[tuple[int, ...], ...]] = {
+    "nll_loss": ROWS,
+    "multi_margin_loss": ROWS,
+    "multilabel_soft_margin_loss": ROWS,
+    "softmax_focal_loss": ROWS,
+    "cosine_embedding_loss": EMBEDDINGS,
+    "contrastive_loss": EMBEDDINGS,
+    "triplet_margin_loss": EMBEDDINGS,
+    "dice_loss": ((16, 512, 512),),
+    "ctc_loss": ((200, 32, 64),),
+    "linear_cross_entropy": ((8192, 512, 32_768),),
+}
 SUBJECTS: Mapping[str, Subject] = {
     subject.loss: subject
     for subject in (
@@ -246,5 +292,14 @@ SUBJECTS: Mapping[str, Subject] = {
         Subject("sigmoid_focal_loss", (LOGITS, binary), torch=torch_sigmoid_focal),
         Subject("cross_entropy", (LOGITS, labels)),
         Subject("nll_loss", (uniform(-5.0, 0.0), labels)),
+        Subject("multi_margin_loss", (NUMBERS, labels)),
+        Subject("multilabel_soft_margin_loss", (LOGITS, binary)),
+        Subject("softmax_focal_loss", (LOGITS, labels), torch=torch_softmax_focal),
+        Subject("cosine_embedding_loss", (NUMBERS, NUMBERS, by_row(signs))),
+        Subject("contrastive_loss", (normal(0.1), normal(0.1), by_row(binary)), torch=torch_contrastive),
+        Subject("triplet_margin_loss", (NUMBERS, NUMBERS, NUMBERS)),
+        Subject("dice_loss", (LOGITS, binary), torch=torch_dice),
+        Subject("ctc_loss", (log_softmax, label_sequences, lengths(1), lengths(5))),
+        Subject("linear_cross_entropy", (features, linear_weight, linear_labels)),
     )
 }

@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod embeddings;
+pub mod label_sets;
 pub mod layout;
 pub mod linear;
 pub mod pointwise;

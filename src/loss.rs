@@ -1,4 +1,4 @@
-//! What a loss is: its formula at a point, or over a row of scores.
+//! What a loss is: its formula at a point, over a row of scores, or for each pair of them.
 //!
 //! A formula is plain generic Rust over [`Real`], without branches on its operands: a choice is written
 //! `if a > b { a } else { b }`, which becomes a select. Drivers inline it into their loops, drop the parts that a call does
@@ -95,14 +95,16 @@ pub struct Class<T> {
     pub score: T,
     /// The target's probability of this class, where targets are probabilities.
     pub probability: T,
-    /// The weight of the class.
+    /// The weight of the class, or, of [`Rowwise::WEIGHS_ELEMENTS`], of this element.
     pub weight: T,
 }
 
 /// What is known of a row before its classes are visited again.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<T, const K: usize> {
-    /// The largest score.
+    /// The number of classes.
+    pub classes: T,
+    /// The largest score, where the formula is [`Rowwise::RELATIVE`].
     pub largest: T,
     /// The sums over the classes, of [`Rowwise::terms`].
     pub sums: [T; K],
@@ -118,19 +120,50 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     /// Whether the weight of a label's class multiplies all of the loss, so that a weight of 0 leaves the sample out.
     const LABEL_WEIGHS_ALL: bool = false;
 
-    /// Which of the sums are read; the others are not computed.
+    /// Whether the mean divides by the weights of the labels' classes rather than by the count.
+    const LABEL_WEIGHT_NORMALISES: bool = true;
+
+    /// Whether weights are of elements rather than of classes.
+    const WEIGHS_ELEMENTS: bool = false;
+
+    /// Whether scores matter relative to the largest. If not, that is not looked for, and 0 stands in for it.
+    const RELATIVE: bool = true;
+
+    /// Whether there is a power of each class that is worth keeping; if not, it is never computed.
+    const HAS_POWERS: bool = true;
+
+    /// Whether the label's own class adds to the sums. If not, its terms are those of a class of score −∞.
+    const COUNTS_LABEL: bool = true;
+
+    /// Whether [`Self::settle`] does anything.
+    const SETTLES: bool = false;
+
+    /// Which of the sums are added up; the others stay 0.
     const NEEDED: [bool; K] = [true; K];
 
     /// What a class's terms and derivatives both need and is dear to compute: a function of how far its score is below the
     /// largest. It is computed once for both, where a row is short enough to keep it.
-    fn power<T: Real>(&self, fall: T) -> T;
+    #[inline(always)]
+    fn power<T: Real>(&self, fall: T) -> T {
+        fall
+    }
 
     /// A class's share of each sum. `largest` is the largest score so far. A class of score −∞, probability 0 and weight 0
     /// must add nothing.
-    fn terms<T: Real>(&self, largest: T, class: Class<T>, power: T) -> [T; K];
+    fn terms<T: Real>(&self, largest: T, label: Class<T>, class: Class<T>, power: T) -> [T; K];
 
-    /// The sums of the terms that were taken at one largest score, as they would be at another, `rise` above.
-    fn raise<T: Real>(&self, sums: [T; K], rise: T) -> [T; K];
+    /// The sums of the terms that were taken at one largest score, as they would be at another, `rise` above: of a relative
+    /// formula.
+    #[inline(always)]
+    fn raise<T: Real>(&self, sums: [T; K], _rise: T) -> [T; K] {
+        sums
+    }
+
+    /// The sums, and in place of others what is dear to compute of them and needed for more than one of what follows.
+    #[inline(always)]
+    fn settle<T: Real>(&self, row: &Row<T, K>) -> [T; K] {
+        row.sums
+    }
 
     /// The loss.
     fn value<T: Real>(&self, row: &Row<T, K>) -> T;
@@ -143,6 +176,13 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
 
     /// The same with respect to the label's score.
     fn at_label<T: Real>(&self, slopes: &Self::Slopes<T>, class: Class<T>, power: T) -> (T, T);
+}
+
+/// A loss of how far the scores of a row's labels, of which it has any number, are above those of the other classes:
+/// Σ_j Σ_i φ(x_j − x_i) / C over the labels j and the other classes i.
+pub trait LabelSets: Copy + Send + Sync + 'static {
+    /// φ at a distance.
+    fn at<T: Real>(&self, distance: T) -> Jet<T>;
 }
 
 /// A loss of `M` vectors of as many features each, and of a target where it has one, from `K` sums over the features.

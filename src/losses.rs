@@ -13,19 +13,23 @@ mod huber;
 mod kl_div;
 mod linear_cross_entropy;
 mod margin_ranking;
+mod multi_margin;
+mod multilabel_margin;
+mod multilabel_soft_margin;
 mod nll;
 mod pinball;
 mod poisson_nll;
 mod sigmoid_focal;
 mod smooth_l1;
 mod soft_margin;
+mod softmax_focal;
 mod squared_error;
 mod triplet_margin;
 mod tversky;
 mod tweedie_deviance;
 
 use crate::drive::regions::{Empty, Mode, Settings};
-use crate::drive::{embeddings, linear, pointwise, rows, sequences};
+use crate::drive::{embeddings, label_sets, linear, pointwise, rows, sequences};
 use crate::loss::Region;
 use tversky::Tversky;
 
@@ -34,14 +38,9 @@ pub enum Loss {
     /// Of one element at a time.
     Pointwise(Box<dyn pointwise::Loss>),
     /// Of a row of scores.
-    Rowwise {
-        /// With labels as targets.
-        labels: Box<dyn rows::Loss>,
-        /// With probabilities as targets, where the loss takes them.
-        probabilities: Option<Box<dyn rows::Loss>>,
-        /// The label of samples that are left out.
-        ignore_index: Option<i128>,
-    },
+    Rowwise(Rowwise),
+    /// Of a row of scores and any number of labels.
+    LabelSets(Box<dyn label_sets::Loss>),
     /// Of a linear layer's scores.
     Linear {
         /// The loss.
@@ -67,6 +66,20 @@ pub enum Loss {
         /// What the data are.
         settings: Settings,
     },
+}
+
+/// A loss of a row of scores, and what it takes.
+pub struct Rowwise {
+    /// With a label as target.
+    pub labels: Option<Box<dyn rows::Loss>>,
+    /// With probabilities as targets. A loss that takes nothing else has classes along the last axis.
+    pub probabilities: Option<Box<dyn rows::Loss>>,
+    /// The label of samples that are left out.
+    pub ignore_index: Option<i128>,
+    /// What the weights are called.
+    pub weight: &'static str,
+    /// Whether a number is a row of one class, and a row's label may be an array of one.
+    pub takes_numbers: bool,
 }
 
 /// What callers have to know of a loss.
@@ -104,7 +117,7 @@ impl Loss {
                 let weight_normalises = loss.weight_normalises();
                 Description { operands, inputs, asked, has_hessian: true, weight_normalises, ..Description::default() }
             }
-            Self::Rowwise { .. } => Description { has_hessian: true, ..Description::default() },
+            Self::Rowwise(_) | Self::LabelSets(_) => Description { has_hessian: true, ..Description::default() },
             Self::Regions { .. } => Description::default(),
             Self::Embeddings(loss) => {
                 let (operands, asked) = (loss.operands(), loss.vectors());
@@ -188,12 +201,12 @@ registry! {
     "kl_div" => |p| if p.flag("log_target")? { pointwise(kl_div::KlDiv::<true>) } else { pointwise(kl_div::KlDiv::<false>) },
     "poisson_nll_loss" => |p| poisson_nll(p.flag("log_input")?, p.flag("full")?, p.nonnegative("eps")?),
     "gaussian_nll_loss" => |p| gaussian_nll(p.flag("full")?, p.positive("eps")?),
-    "nll_loss" => |p| Loss::Rowwise {
-        labels: rowwise(nll::NegativeLogLikelihood),
-        probabilities: None,
-        ignore_index: Some(p.integer("ignore_index")?),
-    },
     "cross_entropy" => |p| cross_entropy(p.fraction("label_smoothing")?, p.integer("ignore_index")?),
+    "nll_loss" => |p| Loss::Rowwise(of_labels(nll::NegativeLogLikelihood, Some(p.integer("ignore_index")?))),
+    "softmax_focal_loss" => |p| softmax_focal(p.nonnegative("gamma")?, p.integer("ignore_index")?),
+    "multi_margin_loss" => |p| multi_margin(p.within("p", "1 or 2", |p| p == 1.0 || p == 2.0)?, p.number("margin")?),
+    "multilabel_margin_loss" => |_p| Loss::LabelSets(Box::new(label_sets::Formula(multilabel_margin::MultilabelMargin))),
+    "multilabel_soft_margin_loss" => |_p| multilabel_soft_margin(),
     "linear_cross_entropy" => |p| Loss::Linear {
         loss: Box::new(linear_cross_entropy::LinearCrossEntropy {
             label_smoothing: p.fraction("label_smoothing")?,
@@ -273,20 +286,45 @@ fn gaussian_nll(full: bool, eps: f64) -> Loss {
     if full { pointwise(GaussianNll::<true> { eps }) } else { pointwise(GaussianNll::<false> { eps }) }
 }
 
+fn of_labels<const K: usize>(loss: impl crate::loss::Rowwise<K>, ignore_index: Option<i128>) -> Rowwise {
+    let labels = Some(rowwise(loss));
+    Rowwise { labels, probabilities: None, ignore_index, weight: "weight", takes_numbers: false }
+}
+
 fn cross_entropy(label_smoothing: f64, ignore_index: i128) -> Loss {
     use cross_entropy::CrossEntropy;
-    let (labels, probabilities) = if label_smoothing > 0.0 {
-        (
-            rowwise(CrossEntropy::<false, true> { label_smoothing }),
-            rowwise(CrossEntropy::<true, true> { label_smoothing }),
-        )
+    let ignore_index = Some(ignore_index);
+    Loss::Rowwise(if label_smoothing > 0.0 {
+        Rowwise {
+            probabilities: Some(rowwise(CrossEntropy::<true, true> { label_smoothing })),
+            ..of_labels(CrossEntropy::<false, true> { label_smoothing }, ignore_index)
+        }
     } else {
-        (
-            rowwise(CrossEntropy::<false, false> { label_smoothing }),
-            rowwise(CrossEntropy::<true, false> { label_smoothing }),
-        )
+        Rowwise {
+            probabilities: Some(rowwise(CrossEntropy::<true, false> { label_smoothing })),
+            ..of_labels(CrossEntropy::<false, false> { label_smoothing }, ignore_index)
+        }
+    })
+}
+
+fn softmax_focal(gamma: f64, ignore_index: i128) -> Loss {
+    let loss = softmax_focal::SoftmaxFocal { gamma };
+    Loss::Rowwise(Rowwise { weight: "alpha", ..of_labels(loss, Some(ignore_index)) })
+}
+
+fn multi_margin(p: f64, margin: f64) -> Loss {
+    use multi_margin::MultiMargin;
+    let loss = if p == 2.0 {
+        of_labels(MultiMargin::<true> { margin }, None)
+    } else {
+        of_labels(MultiMargin::<false> { margin }, None)
     };
-    Loss::Rowwise { labels, probabilities: Some(probabilities), ignore_index: Some(ignore_index) }
+    Loss::Rowwise(Rowwise { takes_numbers: true, ..loss })
+}
+
+fn multilabel_soft_margin() -> Loss {
+    let probabilities = Some(rowwise(multilabel_soft_margin::MultilabelSoftMargin));
+    Loss::Rowwise(Rowwise { labels: None, probabilities, ignore_index: None, weight: "weight", takes_numbers: false })
 }
 
 fn embeddings<const M: usize, const K: usize, const S: usize>(loss: impl crate::loss::Embeddings<M, K, S>) -> Loss {

@@ -246,6 +246,31 @@ macro_rules! with_element {
     };
 }
 
+/// Calls `$body` with `$S` naming the Rust type of the elements, which are floating-point.
+macro_rules! with_float_element {
+    ($dtype:expr, $S:ident => $body:expr) => {
+        match $dtype {
+            Dtype::Float64 => {
+                type $S = f64;
+                $body
+            }
+            Dtype::Float32 => {
+                type $S = f32;
+                $body
+            }
+            Dtype::Float16 => {
+                type $S = Float16;
+                $body
+            }
+            Dtype::Bfloat16 => {
+                type $S = Bfloat16;
+                $body
+            }
+            _ => unreachable!("results are floating-point"),
+        }
+    };
+}
+
 /// Elements at equal distances in memory: one run of a strided buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
@@ -287,6 +312,23 @@ impl Run {
     /// The run must have `values.len()` writable elements, of a floating-point type.
     pub unsafe fn store<T: Real>(self, isa: Isa, values: &[T], stream: bool) {
         isa.run(Store { run: self, values, stream });
+    }
+
+    /// Reads runs that begin `apart` bytes from one another, `len` elements of each, into as many `rows`-long parts of `out`;
+    /// what remains of a part becomes 0.
+    ///
+    /// # Safety
+    /// The runs must have so many readable elements.
+    pub unsafe fn load_tile<T: Real>(self, isa: Isa, apart: isize, len: usize, rows: usize, out: &mut [T]) {
+        isa.run(LoadTile { run: self, apart, len, rows, out });
+    }
+
+    /// Writes the first `len` of each `rows` values to runs that begin `apart` bytes from one another.
+    ///
+    /// # Safety
+    /// The runs must have so many writable elements, of a floating-point type.
+    pub unsafe fn store_tile<T: Real>(self, isa: Isa, apart: isize, len: usize, rows: usize, values: &[T]) {
+        isa.run(StoreTile { run: self, apart, len, rows, values });
     }
 
     /// Reads the elements at some indices, each into a place of `out`.
@@ -367,20 +409,52 @@ impl<T: Real> Kernel for Load<'_, T> {
     #[inline(always)]
     fn run(self) {
         let Self { run, out } = self;
+        // SAFETY: `Run::load`'s caller grants `out.len()` elements.
+        with_element!(run.dtype, S => unsafe { read_run::<S, T>(run, out) });
+    }
+}
+
+struct LoadTile<'a, T> {
+    run: Run,
+    apart: isize,
+    len: usize,
+    rows: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Real> Kernel for LoadTile<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { mut run, apart, len, rows, out } = self;
         with_element!(run.dtype, S => {
-            let size = size_of::<S>() as isize;
-            // The strides that occur most get loops of their own, which vectorise.
-            // SAFETY: `Run::load`'s caller grants `out.len()` elements at `run.stride`.
-            unsafe {
-                if run.swapped {
-                    read::<S, T>(run.first, run.stride, out, S::swapped);
-                } else if run.stride == size {
-                    read::<S, T>(run.first, size, out, |x| x);
-                } else {
-                    read::<S, T>(run.first, run.stride, out, |x| x);
-                }
+            for out in out.chunks_exact_mut(rows) {
+                let (read, rest) = out.split_at_mut(len);
+                // SAFETY: `Run::load_tile`'s caller grants `len` elements of each run.
+                unsafe { read_run::<S, T>(run, read) };
+                rest.fill(T::ZERO);
+                run.first = run.first.wrapping_offset(apart);
             }
         });
+    }
+}
+
+/// # Safety
+/// As [`Run::load`], and the elements must be of this type.
+#[inline(always)]
+unsafe fn read_run<S: Element, T: Real>(run: Run, out: &mut [T]) {
+    let size = size_of::<S>() as isize;
+    // The strides that occur most get loops of their own, which vectorise.
+    // SAFETY: the caller's.
+    unsafe {
+        if run.swapped {
+            read::<S, T>(run.first, run.stride, out, S::swapped);
+        } else if run.stride == size {
+            read::<S, T>(run.first, size, out, |x| x);
+        } else {
+            read::<S, T>(run.first, run.stride, out, |x| x);
+        }
     }
 }
 
@@ -408,15 +482,31 @@ impl<T: Real> Kernel for Store<'_, T> {
     fn run(self) {
         let Self { run, values, stream } = self;
         // SAFETY: `Run::store`'s caller grants `values.len()` writable elements at `run.stride`.
-        unsafe {
-            match run.dtype {
-                Dtype::Float64 => write::<f64, T>(run, values, stream),
-                Dtype::Float32 => write::<f32, T>(run, values, stream),
-                Dtype::Float16 => write::<Float16, T>(run, values, stream),
-                Dtype::Bfloat16 => write::<Bfloat16, T>(run, values, stream),
-                _ => unreachable!("results are floating-point"),
+        with_float_element!(run.dtype, S => unsafe { write::<S, T>(run, values, stream) });
+    }
+}
+
+struct StoreTile<'a, T> {
+    run: Run,
+    apart: isize,
+    len: usize,
+    rows: usize,
+    values: &'a [T],
+}
+
+impl<T: Real> Kernel for StoreTile<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { mut run, apart, len, rows, values } = self;
+        with_float_element!(run.dtype, S => {
+            for values in values.chunks_exact(rows) {
+                // SAFETY: `Run::store_tile`'s caller grants `len` writable elements of each run.
+                unsafe { write::<S, T>(run, &values[..len], false) };
+                run.first = run.first.wrapping_offset(apart);
             }
-        }
+        });
     }
 }
 

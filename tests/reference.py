@@ -624,5 +624,4 @@ REFERENCES = {
 OWN_SUITES: dict[str, str] = {
     "ctc_loss": "test_ctc.py: operands of several shapes, some of them lengths",
     "linear_cross_entropy": "test_linear_cross_entropy.py: its losses are as accurate as products of matrices",
-    "ctc_loss": "test_ctc.py (operands are of several shapes, some of them lengths)",
 }

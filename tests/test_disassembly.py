@@ -29,11 +29,12 @@ PARTS = ("true, false, false", "false, true, false", "true, true, false", "false
 DRIVERS = {
     "Pointwise": {"pointwise::Evaluate": PARTS, "pointwise::Add": ("false", "true")},
     "Rowwise": {"rows::Derive": ("false, false", "false, true", "true, false"), "tile::Evaluate": PARTS},
+    "LabelSets": {"label_sets::Sweep": PARTS},
     "Embeddings": {"embeddings::Sweep": ("",), "embeddings::Evaluate": ("",), "embeddings::Derive": ("",)},
 }
 
 #: Those that are compiled for one type, whatever the buffers hold.
-UNTYPED = {"Sequencewise": ("sequences::Advance", "sequences::Retreat")}
+UNTYPED = {"Sequencewise": ("sequences::Advance", "sequences::Retreat"), "Region": ()}
 
 #: What a kernel may call, and why.
 MAY_CALL = {
@@ -122,9 +123,9 @@ def kernels(disassembly: str) -> Iterator[Kernel]:
 
 def expected_kernels() -> Iterator[str]:
     """Yield a pattern for each kernel that the formulas in the sources must have been compiled to."""
+    shapes = "|".join([*DRIVERS, *UNTYPED])
     for source in sorted(SOURCES.glob("*.rs")):
-        formulas = re.findall(r"\b(Pointwise|Rowwise|Embeddings)(?:<.*?>)? for (\w+)", source.read_text())
-        formulas = re.findall(r"\b(Pointwise|Rowwise|Sequencewise)(?:<.*?>)? for (\w+)", source.read_text())
+        formulas = re.findall(rf"\b({shapes})(?:<.*?>)? for (\w+)", source.read_text())
         assert formulas, f"no formula found in {source}"
         for shape, formula in formulas:
             for kernel in UNTYPED.get(shape, ()):
@@ -133,7 +134,7 @@ def expected_kernels() -> Iterator[str]:
             for kernel, parts in DRIVERS.get(shape, {}).items():
                 for part in parts:
                     ending = f", {part}>" if part else ">"
-                    yield rf"::{kernel}<_lossrs::losses::\w+::{formula}\b.*, {number}(, \d+)+{ending}"
+                    yield rf"::{kernel}<_lossrs::losses::\w+::{formula}\b.*, {number}(, \d+)*{ending}"
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,14 @@ from lossrs.definitions.pointwise import (
     TweedieDevianceLoss,
 )
 from lossrs.definitions.regions import DiceLoss, FocalTverskyLoss, JaccardLoss, TverskyLoss
-from lossrs.definitions.rows import CrossEntropyLoss, NLLLoss
+from lossrs.definitions.rows import (
+    CrossEntropyLoss,
+    MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss,
+    MultiMarginLoss,
+    NLLLoss,
+    SoftmaxFocalLoss,
+)
 from lossrs.definitions.sequences import CTCLoss
 from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
@@ -72,12 +79,16 @@ __all__ = [
     "Loss",
     "MSELoss",
     "MarginRankingLoss",
+    "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss",
+    "MultiMarginLoss",
     "NLLLoss",
     "PinballLoss",
     "PoissonNLLLoss",
     "SigmoidFocalLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",
+    "SoftmaxFocalLoss",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "TverskyLoss",

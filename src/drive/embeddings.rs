@@ -214,11 +214,17 @@ fn quads<T: Real, U: Real, const M: usize, const K: usize>(
     }
     if tail > 0 {
         let chunk = chunk(&features.row::<M>(row, whole + 1), whole);
+        // A comparison of lanes of the width of the sums.
+        let tail = U::of(tail as f64);
         for lane in 0..LANES {
-            let sums = formula.join(across(&lanes, lane), formula.terms(across(&chunk, lane)));
+            let mut terms = formula.terms(across(&chunk, lane));
             for k in 0..K {
                 // A lane beyond the last feature adds nothing.
-                lanes[k][lane] = if lane < tail { sums[k] } else { lanes[k][lane] };
+                terms[k] = if U::of(lane as f64) < tail { terms[k] } else { U::ZERO };
+            }
+            let sums = formula.join(across(&lanes, lane), terms);
+            for k in 0..K {
+                lanes[k][lane] = sums[k];
             }
         }
     }

@@ -104,6 +104,13 @@ impl Layout {
         }
     }
 
+    /// The run that elements `start..start + len` are, if they are one.
+    #[inline]
+    pub fn one_run(&self, operand: &Operand, start: usize, len: usize) -> Option<Run> {
+        let is_one = self.outer.is_empty() || start % self.inner + len <= self.inner;
+        is_one.then(|| self.at(operand, start))
+    }
+
     /// Elements `start..start + len` of an operand, as they lie where that can be, else converted into `room`; followed in
     /// any case by readable ones up to a multiple of [`GRAIN`].
     ///
@@ -120,11 +127,12 @@ impl Layout {
     ) -> &'a [T] {
         debug_assert!(len <= BLOCK);
         let padded = len.next_multiple_of(GRAIN);
-        if padded == len && (self.outer.is_empty() || start % self.inner + len <= self.inner) {
+        if padded == len
+            && let Some(run) = self.one_run(operand, start, len)
             // SAFETY: the run holds `len` elements from `start` on, and the caller's word for them.
-            if let Some(slice) = unsafe { self.at(operand, start).as_slice(len) } {
-                return slice;
-            }
+            && let Some(slice) = unsafe { run.as_slice(len) }
+        {
+            return slice;
         }
         // SAFETY: the runs cover the first `len` elements, and the rest is filled.
         unsafe {

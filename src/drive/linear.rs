@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::product::{self, DEPTH, Grid, Output, ROWS, Strided};
-use crate::drive::rows::{self, Blocks, Classes, Results, Sample, Swept};
+use crate::drive::rows::{self, Blocks, Classes, Results, Sample, Swept, Weight};
 use crate::drive::{Failure, SPREAD_FROM};
 use crate::isa::{Isa, Kernel};
 use crate::real::Real;
@@ -160,9 +160,12 @@ impl<T: Real> Kernel for Cap<'_, T> {
         for (capped, scores) in
             self.capped.as_chunks_mut::<LANES>().0.iter_mut().zip(self.scores.as_chunks::<LANES>().0)
         {
-            for (capped, &score) in capped.iter_mut().zip(scores) {
-                *capped = self.bound * (score / self.bound).tanh();
+            // Into an array of its own, which no operand can share.
+            let mut lanes = [T::ZERO; LANES];
+            for (lane, &score) in lanes.iter_mut().zip(scores) {
+                *lane = self.bound * (score / self.bound).tanh();
             }
+            *capped = lanes;
         }
     }
 }
@@ -182,11 +185,13 @@ impl<T: Real> Kernel for Uncap<'_, T> {
         for (slopes, scores) in
             self.slopes.as_chunks_mut::<LANES>().0.iter_mut().zip(self.scores.as_chunks::<LANES>().0)
         {
-            for (slope, &score) in slopes.iter_mut().zip(scores) {
+            let mut lanes = *slopes;
+            for (lane, &score) in lanes.iter_mut().zip(scores) {
                 let power = (T::of(-2.0) * (score / self.bound).abs()).exp_nonpositive();
                 let rest = T::ONE + power;
-                *slope = *slope * (T::of(4.0) * power / (rest * rest));
+                *lane = *lane * (T::of(4.0) * power / (rest * rest));
             }
+            *slopes = lanes;
         }
     }
 }
@@ -300,7 +305,7 @@ impl Call<'_> {
         let rows = rows.min(self.samples.layout.len().next_multiple_of(product::width::<T>()));
         let staged = self.weight_slope.is_some() && !self.adds_in_place::<T>();
         let mut sums = reserved(self.groups() * rows)?;
-        sums.resize(self.groups() * rows, Swept::nothing());
+        sums.resize(self.groups() * rows, Swept::nothing(self.samples.classes));
         Ok(Chunk {
             rows,
             samples: reserved(rows)?,
@@ -374,7 +379,7 @@ impl Call<'_> {
                 Err(label) => return Err(Failure::Label { row, label }),
             };
             let label_weight = samples.class_weight(isa, label);
-            if loss.label_weighs_all() && label_weight == T::ZERO {
+            if loss.traits().label_weighs_all && label_weight == T::ZERO {
                 return Ok(None);
             }
             let scale = weight * T::of(samples.factor) * number(samples.grad_output);
@@ -472,7 +477,7 @@ impl Call<'_> {
                 // SAFETY: the caller's, and no other task has these rows of these tiles.
                 unsafe {
                     let sums = sums.part(group * chunk_rows + rows.start..group * chunk_rows + rows.end);
-                    sums.fill(Swept::nothing());
+                    sums.fill(Swept::nothing(self.samples.classes));
                     for tile in tiles {
                         let scores = if keeps {
                             let first = tile * chunk_rows;
@@ -567,7 +572,7 @@ impl Call<'_> {
                 swept.label.score = classes.scores[label];
             }
             loss.raise(isa, block::largest(isa, classes.scores), swept);
-            loss.sweep(isa, classes, swept, None);
+            loss.sweep(isa, classes, swept, None, None);
         }
     }
 
@@ -581,7 +586,7 @@ impl Call<'_> {
             rooms.probabilities.filled(tile.padded(), |room| room.fill(T::ZERO));
             rooms.weights.filled(tile.padded(), |room| {
                 room.fill(T::ONE);
-                if let Some(weights) = self.samples.class_weight {
+                if let Some(Weight::Classes(weights)) = self.samples.weight {
                     weights.from(tile.start).load(isa, &mut room[..tile.len]);
                 }
             });

@@ -109,7 +109,11 @@ impl Grid {
 pub fn pack<T: Number>(isa: Isa, from: Strided<'_, T>, rows: usize, len: usize, panels: &mut [T]) {
     for (panel, first) in panels.chunks_exact_mut(rows * width::<T>()).zip((0..len).step_by(width::<T>())) {
         let from = Strided { elements: &from.elements[first..], ..from };
-        isa.run(PackRows { from, columns: width::<T>().min(len - first), panel });
+        let columns = width::<T>().min(len - first);
+        if columns < width::<T>() {
+            panel.fill(T::ZERO);
+        }
+        isa.run(PackRows { from, columns, panel });
     }
 }
 
@@ -118,7 +122,11 @@ pub fn pack<T: Number>(isa: Isa, from: Strided<'_, T>, rows: usize, len: usize, 
 pub fn pack_transposed<T: Number>(isa: Isa, from: Strided<'_, T>, rows: usize, len: usize, panels: &mut [T]) {
     for (panel, first) in panels.chunks_exact_mut(len * width::<T>()).zip((0..rows).step_by(width::<T>())) {
         let from = Strided { elements: &from.elements[first * from.rows..], ..from };
-        isa.run(PackColumns { from, rows: width::<T>().min(rows - first), panel });
+        let rows = width::<T>().min(rows - first);
+        if rows < width::<T>() {
+            panel.fill(T::ZERO);
+        }
+        isa.run(PackColumns { from, rows, panel });
     }
 }
 
@@ -146,7 +154,6 @@ impl<T: Real> Kernel for PackRows<'_, T> {
                 out.copy_from_slice(&elements[..width::<T>()]);
             } else {
                 out[..columns].copy_from_slice(elements);
-                out[columns..].fill(T::ZERO);
             }
         }
     }
@@ -173,11 +180,6 @@ impl<T: Real> Kernel for PackColumns<'_, T> {
                 let elements = &from.elements[row * from.rows + start..][..end - start];
                 for (out, &element) in square.chunks_exact_mut(width::<T>()).zip(elements) {
                     out[row] = element;
-                }
-            }
-            if rows < width::<T>() {
-                for out in square.chunks_exact_mut(width::<T>()) {
-                    out[rows..].fill(T::ZERO);
                 }
             }
         }

@@ -354,7 +354,7 @@ impl<'a, T: Number> Visit<'a, T> {
         };
         let targets = match call.target {
             Target::Labels(labels) => vec![labels.clone()],
-            Target::Probabilities(matrix) => each(matrix)?,
+            Target::Probabilities(matrix) | Target::LabelSets(matrix) => each(matrix)?,
         };
         let mut weights = room(1.0, classes)?;
         if let Some(run) = call.class_weight {

@@ -19,7 +19,7 @@ use crate::threads::{self, Tasks};
 /// The most sums of a formula.
 pub const MOST_SUMS: usize = 8;
 /// Elements that a thread claims at once, roughly.
-const ELEMENTS_PER_TASK: usize = 1 << 15;
+pub(super) const ELEMENTS_PER_TASK: usize = 1 << 15;
 
 /// Classes of a row, a block of them: as many of each.
 #[derive(Clone, Copy)]
@@ -32,21 +32,46 @@ pub struct Classes<'a, T> {
 /// What the driver knows of a row.
 #[derive(Clone, Copy)]
 pub struct Swept<T> {
+    classes: usize,
     pub(super) largest: T,
     pub(super) sums: [f64; MOST_SUMS],
     pub(super) label: Class<T>,
 }
 
+/// The constants of a formula: those of [`Rowwise`].
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a constant of its own")]
+pub struct Traits {
+    /// Whether it has sums over the classes.
+    sweeps: bool,
+    settles: bool,
+    pub(super) label_weighs_all: bool,
+    /// [`Rowwise::LABEL_WEIGHT_NORMALISES`]
+    pub label_weight_normalises: bool,
+    /// [`Rowwise::WEIGHS_ELEMENTS`]
+    pub weighs_elements: bool,
+    relative: bool,
+    has_powers: bool,
+}
+
 /// A rowwise loss whose formula is behind a pointer.
 pub trait Blocks<T>: Send + Sync {
-    /// Whether the formula has sums over the classes.
-    fn sweeps(&self) -> bool;
-    /// [`Rowwise::LABEL_WEIGHS_ALL`]
-    fn label_weighs_all(&self) -> bool;
+    /// The formula's constants.
+    fn traits(&self) -> Traits;
     /// Makes a score the largest, if it is larger than the largest so far.
     fn raise(&self, isa: Isa, largest: T, row: &mut Swept<T>);
     /// Adds a block of classes, none of them above the largest, to the sums; and keeps their powers where there is room.
-    fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>, powers: Option<&mut [T]>);
+    /// `label` is the label's place in the block.
+    fn sweep(
+        &self,
+        isa: Isa,
+        classes: Classes<'_, T>,
+        row: &mut Swept<T>,
+        label: Option<usize>,
+        powers: Option<&mut [T]>,
+    );
+    /// [`Rowwise::settle`]
+    fn settle(&self, isa: Isa, row: &mut Swept<T>);
     /// The row's loss.
     fn value(&self, isa: Isa, row: &Swept<T>) -> T;
     /// Evaluates the formula at a tile and writes each part that is wanted.
@@ -93,9 +118,9 @@ impl<L: Rowwise<K>, const K: usize> Loss for Formula<L, K> {}
 
 impl<T: Real> Swept<T> {
     /// Nothing so far.
-    pub(super) fn nothing() -> Self {
+    pub(super) fn nothing(classes: usize) -> Self {
         let label = Class { score: T::ZERO, probability: T::ONE, weight: T::ONE };
-        Self { largest: -T::INFINITY, sums: [0.0; MOST_SUMS], label }
+        Self { classes, largest: -T::INFINITY, sums: [0.0; MOST_SUMS], label }
     }
 
     /// What scores are relative to: the largest, but before any score above −∞, which would be at no distance to itself, 0.
@@ -104,17 +129,22 @@ impl<T: Real> Swept<T> {
     }
 
     fn row<const K: usize>(&self) -> Row<T, K> {
-        Row { largest: self.largest, sums: std::array::from_fn(|k| T::of(self.sums[k])), label: self.label }
+        let classes = T::of(self.classes as f64);
+        Row { classes, largest: self.largest, sums: std::array::from_fn(|k| T::of(self.sums[k])), label: self.label }
     }
 }
 
 impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
-    fn sweeps(&self) -> bool {
-        K > 0
-    }
-
-    fn label_weighs_all(&self) -> bool {
-        L::LABEL_WEIGHS_ALL
+    fn traits(&self) -> Traits {
+        Traits {
+            sweeps: K > 0,
+            settles: L::SETTLES,
+            label_weighs_all: L::LABEL_WEIGHS_ALL,
+            label_weight_normalises: L::LABEL_WEIGHT_NORMALISES,
+            weighs_elements: L::WEIGHS_ELEMENTS,
+            relative: L::RELATIVE,
+            has_powers: L::HAS_POWERS,
+        }
     }
 
     fn raise(&self, isa: Isa, largest: T, row: &mut Swept<T>) {
@@ -129,14 +159,28 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         }
     }
 
-    fn sweep(&self, isa: Isa, classes: Classes<'_, T>, row: &mut Swept<T>, powers: Option<&mut [T]>) {
-        let (loss, largest) = (self.0, row.relative());
+    fn sweep(
+        &self,
+        isa: Isa,
+        classes: Classes<'_, T>,
+        row: &mut Swept<T>,
+        place: Option<usize>,
+        powers: Option<&mut [T]>,
+    ) {
+        let (loss, largest, label) = (self.0, row.relative(), row.label);
         let terms = match powers {
-            Some(powers) => isa.run(Terms::<_, _, K, true> { loss, classes, largest, powers }),
-            None => isa.run(Terms::<_, _, K, false> { loss, classes, largest, powers: &mut [] }),
+            Some(powers) => isa.run(Terms::<_, _, K, true> { loss, classes, largest, label, place, powers }),
+            None => isa.run(Terms::<_, _, K, false> { loss, classes, largest, label, place, powers: &mut [] }),
         };
         for (sum, term) in row.sums.iter_mut().zip(terms) {
             *sum += term.to_f64();
+        }
+    }
+
+    fn settle(&self, isa: Isa, row: &mut Swept<T>) {
+        let settled = isa.run(Settle::<_, _, K> { loss: self.0, row: row.row() });
+        for (sum, settled) in row.sums.iter_mut().zip(settled) {
+            *sum = settled.to_f64();
         }
     }
 
@@ -207,6 +251,23 @@ impl<T: Real> Classes<'_, T> {
     }
 }
 
+/// Whether all labels are classes and count.
+struct Count<'a, T> {
+    labels: &'a [T],
+    classes: T,
+    ignored: T,
+}
+
+impl<T: Real> Kernel for Count<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { labels, classes, ignored } = self;
+        !labels.iter().fold(false, |other, &label| other | (label < T::ZERO) | (label >= classes) | (label == ignored))
+    }
+}
+
 struct Value<L, T, const K: usize> {
     loss: L,
     row: Row<T, K>,
@@ -218,6 +279,20 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Value<L, T, K> {
     #[inline(always)]
     fn run(self) -> T {
         self.loss.value(&self.row)
+    }
+}
+
+struct Settle<L, T, const K: usize> {
+    loss: L,
+    row: Row<T, K>,
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Settle<L, T, K> {
+    type Output = [T; K];
+
+    #[inline(always)]
+    fn run(self) -> [T; K] {
+        self.loss.settle(&self.row)
     }
 }
 
@@ -240,6 +315,9 @@ struct Terms<'a, L, T, const K: usize, const KEEP: bool> {
     loss: L,
     classes: Classes<'a, T>,
     largest: T,
+    label: Class<T>,
+    /// The label's place in the block.
+    place: Option<usize>,
     /// Where powers are kept.
     powers: &'a mut [T],
 }
@@ -249,17 +327,26 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<
 
     #[inline(always)]
     fn run(self) -> [T; K] {
-        let Self { loss, classes, largest, powers } = self;
+        let Self { loss, classes, largest, label, place, powers } = self;
+        // 32 bits, so that as many lanes are compared at once as there are scores.
+        let place = place.map_or(-1, |place| place as i32);
+        let mut first = 0;
         let mut kept = powers.as_chunks_mut::<LANES>().0.iter_mut();
         let mut lanes = [[T::ZERO; LANES]; K];
         let (scores, probabilities) = (classes.scores.as_chunks::<LANES>().0, classes.probabilities.as_chunks().0);
         for ((scores, probabilities), weights) in scores.iter().zip(probabilities).zip(classes.weights.as_chunks().0) {
-            let classes = [scores, probabilities, weights];
             let mut powers = [T::ZERO; LANES];
+            let mut scores = *scores;
+            if !L::COUNTS_LABEL {
+                for (lane, score) in scores.iter_mut().enumerate() {
+                    *score = if first + lane as i32 == place { -T::INFINITY } else { *score };
+                }
+            }
+            let classes = [&scores, probabilities, weights];
             for lane in 0..LANES {
                 let [score, probability, weight] = classes.map(|part: &[T; LANES]| part[lane]);
-                powers[lane] = loss.power(score - largest);
-                let terms = loss.terms(largest, Class { score, probability, weight }, powers[lane]);
+                powers[lane] = if L::HAS_POWERS { loss.power(score - largest) } else { T::ZERO };
+                let terms = loss.terms(largest, label, Class { score, probability, weight }, powers[lane]);
                 for k in 0..K {
                     if L::NEEDED[k] {
                         lanes[k][lane] = lanes[k][lane] + terms[k];
@@ -269,6 +356,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<
             if KEEP && let Some(kept) = kept.next() {
                 *kept = powers;
             }
+            first += LANES as i32;
         }
         lanes.map(|lanes| block::fold(lanes, |a, b| a + b))
     }
@@ -306,7 +394,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: 
         Self::fill(loss, slopes, relative, classes, len, scale, powers, slope, curvature);
         if let Some(label) = label {
             let class = classes.at(label);
-            let (first, second) = loss.at_label(&slopes, class, loss.power(class.score - relative));
+            let power = if L::HAS_POWERS { loss.power(class.score - relative) } else { T::ZERO };
+            let (first, second) = loss.at_label(&slopes, class, power);
             slope[label] = first * scale;
             if CURVATURE {
                 curvature[label] = second * scale;
@@ -333,7 +422,11 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: 
     ) {
         for i in 0..len {
             let class = classes.at(i);
-            let power = if KEPT { powers[i] } else { loss.power(class.score - relative) };
+            let power = match (L::HAS_POWERS, KEPT) {
+                (false, _) => T::ZERO,
+                (true, true) => powers[i],
+                (true, false) => loss.power(class.score - relative),
+            };
             let (first, second) = loss.at(&slopes, class, power);
             slope[i] = first * scale;
             if CURVATURE {
@@ -358,6 +451,15 @@ pub struct Matrix {
     pub stride: isize,
 }
 
+/// What multiplies the parts of a row's loss.
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// A weight for each class.
+    Classes(Run),
+    /// A weight for each class of each sample.
+    Elements(Matrix),
+}
+
 /// What a row is compared with.
 #[derive(Clone, Debug)]
 pub enum Target {
@@ -365,6 +467,8 @@ pub enum Target {
     Labels(Operand),
     /// A probability for each class of each sample.
     Probabilities(Matrix),
+    /// For each sample, as many places for labels as there are classes; what follows the first −1 is ignored.
+    LabelSets(Matrix),
 }
 
 /// A call: buffers and what to do with them. All layouts are that of the samples.
@@ -379,8 +483,8 @@ pub struct Call<'a> {
     pub input: &'a Matrix,
     /// Labels or probabilities.
     pub target: &'a Target,
-    /// A weight for each class.
-    pub class_weight: Option<Run>,
+    /// Weights of the kind that the formula takes; 1 if there are none.
+    pub weight: Option<&'a Weight>,
     /// The label of samples that are left out.
     pub ignore_index: Option<i128>,
     /// Weights that multiply losses and derivatives; 0 leaves a sample out.
@@ -415,12 +519,11 @@ struct State<T> {
 struct TileState<T> {
     scores: Block<T>,
     probabilities: Block<T>,
+    /// Of each class, or of each element.
     class_weights: Block<T>,
     labels: Block<T>,
-    label_scores: Block<T>,
-    label_weights: Block<T>,
     weights: Block<T>,
-    scales: Block<T>,
+    grad_outputs: Block<T>,
     results: tile::Results<T>,
 }
 
@@ -431,10 +534,8 @@ impl<T: Number> TileState<T> {
         probabilities: Block::new(),
         class_weights: Block::new(),
         labels: Block::new(),
-        label_scores: Block::new(),
-        label_weights: Block::new(),
         weights: Block::new(),
-        scales: Block::new(),
+        grad_outputs: Block::new(),
         results: tile::Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
     };
 
@@ -446,27 +547,30 @@ impl<T: Number> TileState<T> {
         // SAFETY: the caller's; all of each slice is written.
         unsafe {
             self.probabilities.filled(call.classes * rows, |room| room.fill(T::ZERO));
-            self.class_weights.filled(call.classes, |room| match call.class_weight {
-                Some(weights) => weights.load(isa, room),
-                None => room.fill(T::ONE),
+            self.labels.filled(rows, |room| room.fill(-T::ONE));
+            self.class_weights.filled(call.classes * rows, |room| {
+                room.fill(T::ONE);
+                if let Some(Weight::Classes(weights)) = call.weight {
+                    weights.load(isa, &mut room[..call.classes]);
+                }
             });
         }
     }
 }
 
 /// What a thread finds.
-struct Found {
-    sum: ExactSum,
+pub(super) struct Found {
+    pub(super) sum: ExactSum,
     /// The first row whose label is not a class, and the label.
     misfit: Option<Misfit>,
 }
 
-type Misfit = (usize, Result<i128, f64>);
+pub(super) type Misfit = (usize, Result<i128, f64>);
 
 impl Found {
-    const NOTHING: Self = Self { sum: ExactSum::new(), misfit: None };
+    pub(super) const NOTHING: Self = Self { sum: ExactSum::new(), misfit: None };
 
-    fn note(&mut self, misfit: Option<Misfit>) {
+    pub(super) fn note(&mut self, misfit: Option<Misfit>) {
         if let Some((row, _)) = misfit
             && self.misfit.is_none_or(|(first, _)| row < first)
         {
@@ -474,12 +578,12 @@ impl Found {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.sum.merge(&other.sum);
         self.note(other.misfit);
     }
 
-    fn sum(self) -> Result<ExactSum, Failure> {
+    pub(super) fn sum(self) -> Result<ExactSum, Failure> {
         match self.misfit {
             Some((row, label)) => Err(Failure::Label { row, label }),
             None => Ok(self.sum),
@@ -521,19 +625,24 @@ pub(super) enum Sample {
 }
 
 impl Call<'_> {
-    /// The exact sum of the samples' weights, after all labels have been looked at.
+    /// The exact sum of what the samples count for in the mean, after all labels have been looked at; `normalises` is
+    /// [`Rowwise::LABEL_WEIGHT_NORMALISES`].
     ///
     /// # Errors
     /// If a label is not a class, or `stop` said so.
     ///
     /// # Safety
     /// The labels and weights must be readable.
-    pub unsafe fn total_weight<T: Number>(&self, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+    pub unsafe fn total_weight<T: Number>(
+        &self,
+        normalises: bool,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let samples = self.layout.len();
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
-            let (mut weights, mut values) = (Block::<T>::new(), Block::<T>::new());
+            let (mut weights, mut values, mut labels) = (Block::<T>::new(), Block::<T>::new(), Block::<T>::new());
             for task in tasks {
                 let start = task * BLOCK;
                 let len = BLOCK.min(samples - start);
@@ -544,12 +653,21 @@ impl Call<'_> {
                         Some(operand) => Some(self.layout.fetch(isa, operand, start, len, &mut weights)),
                         None => None,
                     };
+                    labels.filled(len, |labels| labels.fill(T::ZERO));
+                    let all_count = self.read_labels(isa, start, labels.written(len));
                     let values = values.filled(len, |values| {
+                        if all_count && !(normalises && self.weight.is_some()) {
+                            match weights {
+                                Some(weights) => values.copy_from_slice(&weights[..len]),
+                                None => values.fill(T::ONE),
+                            }
+                            return;
+                        }
                         for (i, value) in values.iter_mut().enumerate() {
                             let weight = weights.map_or(T::ONE, |weights| weights[i]);
                             *value = match self.sample(start + i) {
-                                Ok(Sample::Class(Some(label))) => weight * self.class_weight(isa, label),
-                                Ok(Sample::Class(None)) => weight,
+                                Ok(Sample::Class(Some(label))) if normalises => weight * self.class_weight(isa, label),
+                                Ok(Sample::Class(_)) => weight,
                                 Ok(Sample::Ignored) => T::ZERO,
                                 Err(_) if weight == T::ZERO => T::ZERO,
                                 Err(label) => {
@@ -650,58 +768,48 @@ impl Call<'_> {
             if let Target::Probabilities(matrix) = self.target {
                 self.read_tile(isa, matrix, start, len, &mut state.probabilities);
             }
-            let scores = &*state.scores.written(classes * rows);
-            let class_weights = &*state.class_weights.written(classes);
+            if let Some(Weight::Elements(matrix)) = self.weight {
+                self.read_tile(isa, matrix, start, len, &mut state.class_weights);
+            }
             let weights = state.weights.written(rows);
             match self.sample_weight {
                 Some(operand) => self.layout.read(isa, operand, start, &mut weights[..len]),
                 None => weights[..len].fill(T::ONE),
             }
             weights[len..].fill(T::ZERO);
-            let scales = state.scales.written(rows);
+            let grad_outputs = state.grad_outputs.written(rows);
             match self.grad_output {
-                Some(operand) => self.layout.read(isa, operand, start, &mut scales[..len]),
-                None => scales[..len].fill(T::ONE),
+                Some(operand) => self.layout.read(isa, operand, start, &mut grad_outputs[..len]),
+                None => grad_outputs[..len].fill(T::ONE),
             }
-            scales[len..].fill(T::ZERO);
-            let factor = T::of(self.factor);
+            grad_outputs[len..].fill(T::ZERO);
             let labels = state.labels.written(rows);
-            let label_scores = state.label_scores.written(rows);
-            let label_weights = state.label_weights.written(rows);
-            for i in 0..rows {
-                (labels[i], label_scores[i], label_weights[i]) = (-T::ONE, T::ZERO, T::ONE);
-                if weights[i] == T::ZERO {
-                    continue;
-                }
-                match self.sample(start + i) {
-                    Ok(Sample::Class(Some(label))) => {
-                        labels[i] = T::of(label as f64);
-                        label_scores[i] = scores[label * rows + i];
-                        label_weights[i] = class_weights[label];
-                        if loss.label_weighs_all() && label_weights[i] == T::ZERO {
+            if !self.read_labels(isa, start, &mut labels[..len]) {
+                for i in 0..len {
+                    if weights[i] == T::ZERO {
+                        continue;
+                    }
+                    match self.sample(start + i) {
+                        Ok(Sample::Class(Some(label))) => labels[i] = T::of(label as f64),
+                        Ok(Sample::Class(None)) => {}
+                        Ok(Sample::Ignored) => weights[i] = T::ZERO,
+                        Err(label) => {
+                            found.note(Some((start + i, label)));
                             weights[i] = T::ZERO;
                         }
                     }
-                    Ok(Sample::Class(None)) => {}
-                    Ok(Sample::Ignored) => weights[i] = T::ZERO,
-                    Err(label) => {
-                        found.note(Some((start + i, label)));
-                        weights[i] = T::ZERO;
-                    }
                 }
-                scales[i] = weights[i] * factor * scales[i];
             }
             let tile = Tile {
                 classes,
                 rows,
-                scores,
+                scores: state.scores.written(classes * rows),
                 probabilities: state.probabilities.written(classes * rows),
-                class_weights,
+                class_weights: state.class_weights.written(classes * rows),
                 labels,
-                label_scores,
-                label_weights,
                 weights,
-                scales,
+                factor: T::of(self.factor),
+                grad_outputs,
             };
             loss.tile(isa, self.want, tile, &mut state.results);
             if self.want.value() {
@@ -717,9 +825,12 @@ impl Call<'_> {
             for (matrix, room) in [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)] {
                 if let Some(matrix) = matrix {
                     let derivatives = room.written(classes * rows);
-                    for (class, derivatives) in derivatives.chunks(rows).enumerate() {
-                        let operand = matrix.class(class);
-                        self.layout.put(isa, &operand, start, &derivatives[..len], false);
+                    if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
+                        run.store_tile(isa, matrix.stride, len, rows, derivatives);
+                    } else {
+                        for (class, derivatives) in derivatives.chunks(rows).enumerate() {
+                            self.layout.put(isa, &matrix.class(class), start, &derivatives[..len], false);
+                        }
                     }
                 }
             }
@@ -735,12 +846,32 @@ impl Call<'_> {
         // SAFETY: the caller's; all of the slice is written.
         unsafe {
             room.filled(self.classes * rows, |room| {
-                for (class, scores) in room.chunks_mut(rows).enumerate() {
-                    self.layout.read(isa, &matrix.class(class), start, &mut scores[..len]);
-                    scores[len..].fill(T::ZERO);
+                if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
+                    run.load_tile(isa, matrix.stride, len, rows, room);
+                } else {
+                    for (class, scores) in room.chunks_mut(rows).enumerate() {
+                        self.layout.read(isa, &matrix.class(class), start, &mut scores[..len]);
+                        scores[len..].fill(T::ZERO);
+                    }
                 }
             });
         }
+    }
+
+    /// Reads labels, if they are of a type whose values are whole; whether all there are were read, are classes and count.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn read_labels<T: Real>(&self, isa: Isa, start: usize, out: &mut [T]) -> bool {
+        let Target::Labels(labels) = self.target else { return true };
+        if labels.run.dtype.is_float() {
+            return false;
+        }
+        // SAFETY: the caller's.
+        unsafe { self.layout.read(isa, labels, start, out) };
+        // What rounding moves, it does not move past the number of classes; and what it moves onto `ignored` is looked at again.
+        let ignored = T::of(self.ignore_index.unwrap_or(-1) as f64);
+        isa.run(Count { labels: out, classes: T::of(self.classes as f64), ignored })
     }
 
     /// What the target says of a sample.
@@ -763,7 +894,7 @@ impl Call<'_> {
     #[inline]
     pub(super) unsafe fn class_weight<T: Real>(&self, isa: Isa, label: usize) -> T {
         let mut weight = [T::ONE];
-        if let Some(weights) = self.class_weight {
+        if let Some(Weight::Classes(weights)) = self.weight {
             // SAFETY: the caller's; the label is a class.
             unsafe { weights.from(label).load(isa, &mut weight) };
         }
@@ -845,14 +976,15 @@ impl Call<'_> {
             }
         };
         // A short row's largest score is found first, and its powers are kept from the sums to the derivatives.
+        let Traits { sweeps, settles, label_weighs_all, relative, has_powers, .. } = loss.traits();
         let is_short = self.classes <= BLOCK;
-        let keep = is_short && loss.sweeps() && self.want.slope() && !self.want.curvature();
+        let keep = is_short && sweeps && has_powers && self.want.slope() && !self.want.curvature();
         // SAFETY: the caller's.
         unsafe {
-            let mut swept = Swept::nothing();
+            let mut swept = Swept::nothing(self.classes);
             if let Some(label) = label {
                 swept.label.weight = self.class_weight(isa, label);
-                if loss.label_weighs_all() && swept.label.weight == T::ZERO {
+                if label_weighs_all && swept.label.weight == T::ZERO {
                     self.clear(isa, row, results, tasks);
                     return T::ZERO;
                 }
@@ -860,8 +992,9 @@ impl Call<'_> {
                 self.input.row(self.layout, row).from(label).load(isa, &mut score);
                 swept.label.score = score[0];
             }
-            if loss.sweeps() {
-                if is_short {
+            let place = |start: usize, len: usize| label?.checked_sub(start).filter(|&place| place < len);
+            if sweeps {
+                if is_short && relative {
                     for (start, len) in blocks(self.classes, tasks) {
                         let classes = self.classes(isa, row, start, len, &mut rooms);
                         loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
@@ -869,23 +1002,23 @@ impl Call<'_> {
                 }
                 for (start, len) in blocks(self.classes, tasks) {
                     let classes = self.classes(isa, row, start, len, &mut rooms);
-                    if is_short {
-                        let end = start + classes.scores.len();
-                        let kept = keep.then(|| &mut powers.written(end)[start..]);
-                        loss.sweep(isa, classes, &mut swept, kept);
-                    } else {
+                    if !is_short && relative {
                         loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
-                        loss.sweep(isa, classes, &mut swept, None);
                     }
+                    let end = start + classes.scores.len();
+                    let kept = keep.then(|| &mut powers.written(end)[start..]);
+                    loss.sweep(isa, classes, &mut swept, place(start, len), kept);
                 }
+            }
+            if settles {
+                loss.settle(isa, &mut swept);
             }
             if self.want.slope() {
                 let scale = weight * T::of(self.factor) * grad_output;
                 for (start, len) in blocks(self.classes, tasks) {
                     let classes = self.classes(isa, row, start, len, &mut rooms);
-                    let label = label.and_then(|label| label.checked_sub(start)).filter(|&label| label < len);
                     let kept = keep.then(|| &powers.written(start + classes.scores.len())[start..]);
-                    loss.derive(isa, classes, &swept, label, scale, self.want.curvature(), kept, results);
+                    loss.derive(isa, classes, &swept, place(start, len), scale, self.want.curvature(), kept, results);
                     self.put(isa, row, start, len, results);
                 }
             }
@@ -915,10 +1048,13 @@ impl Call<'_> {
                 Target::Probabilities(matrix) => {
                     block_of(isa, matrix.row(self.layout, row).from(start), len, T::ZERO, rooms.probabilities)
                 }
-                Target::Labels(_) => rooms.probabilities.written(padded),
+                Target::Labels(_) | Target::LabelSets(_) => rooms.probabilities.written(padded),
             };
-            let weights = match self.class_weight {
-                Some(weights) => block_of(isa, weights.from(start), len, T::ONE, rooms.weights),
+            let weights = match self.weight {
+                Some(Weight::Classes(weights)) => block_of(isa, weights.from(start), len, T::ONE, rooms.weights),
+                Some(Weight::Elements(matrix)) => {
+                    block_of(isa, matrix.row(self.layout, row).from(start), len, T::ONE, rooms.weights)
+                }
                 None => rooms.weights.written(padded),
             };
             Classes { scores, probabilities, weights }

@@ -6,6 +6,8 @@
 //! none costs a logarithm. They are computed in double precision whatever the buffers hold, because errors add up from step
 //! to step.
 
+#![allow(clippy::needless_range_loop, reason = "a lane is one of several arrays at once")]
+
 use std::ops::Range;
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};

@@ -28,18 +28,16 @@ pub struct Tile<'a, T> {
     pub scores: &'a [T],
     /// As many probabilities, where targets are such.
     pub probabilities: &'a [T],
-    /// A weight for each class.
+    /// A weight for each class, or for each element where the formula weighs those.
     pub class_weights: &'a [T],
-    /// The label of each row; −1 where there is none.
+    /// The label of each row; not a class where there is none.
     pub labels: &'a [T],
-    /// Its score.
-    pub label_scores: &'a [T],
-    /// Its class's weight.
-    pub label_weights: &'a [T],
     /// What each row's loss is multiplied by; 0 leaves the row out.
     pub weights: &'a [T],
-    /// What each row's derivatives are multiplied by.
-    pub scales: &'a [T],
+    /// What derivatives are multiplied by besides.
+    pub factor: T,
+    /// And those of each row.
+    pub grad_outputs: &'a [T],
 }
 
 /// Room for what a formula says of a tile.
@@ -99,6 +97,17 @@ fn at_mut<T>(values: &mut [T], index: usize) -> &mut [T; LANES] {
     &mut lanes[0]
 }
 
+/// One value where the label is this class, another elsewhere. By value: of a reference, the compiler would read an element
+/// only where it is chosen.
+#[inline(always)]
+fn chosen<T: Real>(labels: [T; LANES], class: T, there: [T; LANES], elsewhere: [T; LANES]) -> [T; LANES] {
+    let mut chosen = elsewhere;
+    for lane in 0..LANES {
+        chosen[lane] = if labels[lane] == class { there[lane] } else { elsewhere[lane] };
+    }
+    chosen
+}
+
 impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
     Evaluate<'_, L, T, K, VALUE, SLOPE, CURVATURE>
 {
@@ -106,45 +115,90 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
     #[inline(always)]
     fn lanes(loss: L, tile: Tile<'_, T>, first: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
         let mut largest = [-T::INFINITY; LANES];
-        for class in 0..tile.classes {
-            let scores = at(tile.scores, class * tile.rows + first);
-            for lane in 0..LANES {
-                largest[lane] = scores[lane].max(largest[lane]);
+        if L::RELATIVE {
+            for class in 0..tile.classes {
+                let scores = at(tile.scores, class * tile.rows + first);
+                for lane in 0..LANES {
+                    largest[lane] = scores[lane].max(largest[lane]);
+                }
             }
         }
         // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
         let relative = largest.map(|largest| if largest > -T::INFINITY { largest } else { T::ZERO });
+        // Copies, so that what is computed of them is known not to change when results are written.
+        let [labels, mut weights, grad_outputs] =
+            [tile.labels, tile.weights, tile.grad_outputs].map(|part| *at(part, first));
+        let (mut label_scores, mut label_weights) = ([T::ZERO; LANES], [T::ONE; LANES]);
+        if !L::WEIGHS_ELEMENTS {
+            for class in 0..tile.classes {
+                let number = T::of(f64::from(class as i32));
+                label_scores = chosen(labels, number, *at(tile.scores, class * tile.rows + first), label_scores);
+                label_weights = chosen(labels, number, [tile.class_weights[class]; LANES], label_weights);
+            }
+        }
+        let mut scales = [T::ZERO; LANES];
+        for lane in 0..LANES {
+            let is_left_out = L::LABEL_WEIGHS_ALL && label_weights[lane] == T::ZERO;
+            weights[lane] = if is_left_out { T::ZERO } else { weights[lane] };
+            scales[lane] = weights[lane] * tile.factor * grad_outputs[lane];
+        }
+        let label = |lane: usize| Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] };
+        let weights_of = |class: usize| {
+            if L::WEIGHS_ELEMENTS {
+                *at(tile.class_weights, class * tile.rows + first)
+            } else {
+                [tile.class_weights[class]; LANES]
+            }
+        };
         let mut sums = [[T::ZERO; LANES]; K];
         for class in 0..tile.classes {
-            let scores = at(tile.scores, class * tile.rows + first);
+            let mut scores = *at(tile.scores, class * tile.rows + first);
             let probabilities = at(tile.probabilities, class * tile.rows + first);
-            let weight = tile.class_weights[class];
+            let (element_weights, number) = (weights_of(class), T::of(f64::from(class as i32)));
+            if !L::COUNTS_LABEL {
+                scores = chosen(labels, number, [-T::INFINITY; LANES], scores);
+            }
             let mut powers = [T::ZERO; LANES];
             for lane in 0..LANES {
-                let (score, probability) = (scores[lane], probabilities[lane]);
-                powers[lane] = loss.power(score - relative[lane]);
-                let terms = loss.terms(relative[lane], Class { score, probability, weight }, powers[lane]);
+                let (score, probability, weight) = (scores[lane], probabilities[lane], element_weights[lane]);
+                powers[lane] = if L::HAS_POWERS { loss.power(score - relative[lane]) } else { T::ZERO };
+                let class = Class { score, probability, weight };
+                let terms = loss.terms(relative[lane], label(lane), class, powers[lane]);
                 for k in 0..K {
                     if L::NEEDED[k] {
                         sums[k][lane] = sums[k][lane] + terms[k];
                     }
                 }
             }
-            if SLOPE {
+            if SLOPE && L::HAS_POWERS {
                 *at_mut(slope, class * tile.rows + first) = powers;
             }
         }
-        let (label_scores, label_weights) = (at(tile.label_scores, first), at(tile.label_weights, first));
-        let label = |lane: usize| Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] };
         // An explicit loop: the compiler keeps the sums in registers.
         let row = |lane: usize| {
-            let mut row = Row { largest: largest[lane], sums: [T::ZERO; K], label: label(lane) };
+            let classes = T::of(f64::from(tile.classes as i32));
+            let mut row = Row { classes, largest: largest[lane], sums: [T::ZERO; K], label: label(lane) };
             for (sum, lanes) in row.sums.iter_mut().zip(&sums) {
                 *sum = lanes[lane];
             }
             row
         };
-        let weights = at(tile.weights, first);
+        let mut settled = sums;
+        if L::SETTLES {
+            for lane in 0..LANES {
+                let sums = loss.settle(&row(lane));
+                for (settled, sum) in settled.iter_mut().zip(sums) {
+                    settled[lane] = sum;
+                }
+            }
+        }
+        let row = |lane: usize| {
+            let mut row = row(lane);
+            for (sum, lanes) in row.sums.iter_mut().zip(&settled) {
+                *sum = lanes[lane];
+            }
+            row
+        };
         if VALUE {
             let mut losses = [T::ZERO; LANES];
             for lane in 0..LANES {
@@ -156,21 +210,21 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         if !SLOPE {
             return;
         }
-        let (labels, scales) = (at(tile.labels, first), at(tile.scales, first));
         let (mut label_slope, mut label_curvature) = ([T::ZERO; LANES], [T::ZERO; LANES]);
         for lane in 0..LANES {
-            let power = loss.power(label_scores[lane] - relative[lane]);
+            let power = if L::HAS_POWERS { loss.power(label_scores[lane] - relative[lane]) } else { T::ZERO };
             let derivatives = loss.at_label(&loss.slopes(&row(lane)), label(lane), power);
             (label_slope[lane], label_curvature[lane]) = derivatives;
         }
         for class in 0..tile.classes {
             let index = class * tile.rows + first;
             let (scores, probabilities) = (at(tile.scores, index), at(tile.probabilities, index));
-            let (weight, number) = (tile.class_weights[class], T::of(f64::from(class as i32)));
+            let (element_weights, number) = (weights_of(class), T::of(f64::from(class as i32)));
             // The slopes' room has kept them.
-            let powers = *at(slope, index);
+            let powers = if L::HAS_POWERS { *at(slope, index) } else { [T::ZERO; LANES] };
             let mut derivatives = [T::ZERO; LANES];
             for lane in 0..LANES {
+                let weight = element_weights[lane];
                 let class = Class { score: scores[lane], probability: probabilities[lane], weight };
                 let (derivative, _) = loss.at(&loss.slopes(&row(lane)), class, powers[lane]);
                 let derivative = if labels[lane] == number { label_slope[lane] } else { derivative };
@@ -180,6 +234,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
             *at_mut(slope, index) = derivatives;
             if CURVATURE {
                 for lane in 0..LANES {
+                    let weight = element_weights[lane];
                     let class = Class { score: scores[lane], probability: probabilities[lane], weight };
                     let (_, derivative) = loss.at(&loss.slopes(&row(lane)), class, powers[lane]);
                     let derivative = if labels[lane] == number { label_curvature[lane] } else { derivative };

@@ -75,7 +75,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> CrossEntropy<PROBABILITIES
 /// 0, but NaN where the largest logit is infinite: among infinite logits, or none but −∞, there are no probabilities.
 #[allow(clippy::eq_op, reason = "it is a NaN of infinities")]
 #[inline(always)]
-fn undefined<T: Real>(largest: T) -> T {
+pub(super) fn undefined<T: Real>(largest: T) -> T {
     largest - largest
 }
 
@@ -98,7 +98,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
     }
 
     #[inline(always)]
-    fn terms<T: Real>(&self, largest: T, class: Class<T>, power: T) -> [T; 7] {
+    fn terms<T: Real>(&self, largest: T, _: Class<T>, class: Class<T>, power: T) -> [T; 7] {
         let Class { score, probability, weight } = class;
         let tie = T::one_if(score == largest);
         let below = if score == largest { T::ZERO } else { power };

@@ -56,8 +56,8 @@ impl<const SMOOTHED: bool> Rowwise<7> for ZLoss<SMOOTHED> {
     }
 
     #[inline(always)]
-    fn terms<T: Real>(&self, largest: T, class: Class<T>, power: T) -> [T; 7] {
-        self.cross_entropy.terms(largest, class, power)
+    fn terms<T: Real>(&self, largest: T, label: Class<T>, class: Class<T>, power: T) -> [T; 7] {
+        self.cross_entropy.terms(largest, label, class, power)
     }
 
     #[inline(always)]

@@ -6,23 +6,15 @@ use crate::real::Real;
 pub struct NegativeLogLikelihood;
 
 impl Rowwise<0> for NegativeLogLikelihood {
-    const LABEL_WEIGHS_ALL: bool = true;
-
     type Slopes<T: Real> = ();
 
-    #[inline(always)]
-    fn power<T: Real>(&self, _: T) -> T {
-        T::ZERO
-    }
+    const LABEL_WEIGHS_ALL: bool = true;
+    const RELATIVE: bool = false;
+    const HAS_POWERS: bool = false;
 
     #[inline(always)]
-    fn terms<T: Real>(&self, _: T, _: Class<T>, _: T) -> [T; 0] {
+    fn terms<T: Real>(&self, _: T, _: Class<T>, _: Class<T>, _: T) -> [T; 0] {
         []
-    }
-
-    #[inline(always)]
-    fn raise<T: Real>(&self, sums: [T; 0], _: T) -> [T; 0] {
-        sums
     }
 
     #[inline(always)]

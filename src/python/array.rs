@@ -33,6 +33,17 @@ pub struct View {
     flat: bool,
 }
 
+impl View {
+    /// The elements over a shape's axes but one, and the distance along that.
+    pub fn split(mut self, shape: &[usize], axis: usize) -> (Self, isize) {
+        if self.flat {
+            self.strides = contiguous(shape, self.run.dtype.size());
+        }
+        let stride = self.strides.remove(axis);
+        (Self { flat: false, ..self }, stride)
+    }
+}
+
 /// The type number that bfloat16 got when it was registered; -1 until it has been seen.
 static BFLOAT16: AtomicI32 = AtomicI32::new(-1);
 
@@ -357,22 +368,24 @@ pub fn lay_out(shape: &[usize], views: &[View], sort: bool) -> (Layout, Vec<Oper
             views.iter().map(|view| Operand::flat(view.run.first, view.run.dtype, view.run.swapped)).collect();
         return (Layout::flat(shape.iter().product()), operands);
     }
-    let contiguous = |size: usize| {
-        let mut strides = vec![0; shape.len()];
-        let mut step = size as isize;
-        for (stride, &length) in strides.iter_mut().zip(shape).rev() {
-            *stride = step;
-            step *= length as isize;
-        }
-        strides
-    };
     let strides: Vec<Vec<isize>> = views
         .iter()
-        .map(|view| if view.flat { contiguous(view.run.dtype.size()) } else { view.strides.clone() })
+        .map(|view| if view.flat { contiguous(shape, view.run.dtype.size()) } else { view.strides.clone() })
         .collect();
     let described: Vec<(Run, &[isize])> =
         views.iter().zip(&strides).map(|(view, strides)| (view.run, &**strides)).collect();
     Layout::new(shape, &described, sort)
+}
+
+/// The distances along a shape's axes between elements that lie side by side in C order.
+fn contiguous(shape: &[usize], size: usize) -> Vec<isize> {
+    let mut strides = vec![0; shape.len()];
+    let mut step = size as isize;
+    for (stride, &length) in strides.iter_mut().zip(shape).rev() {
+        *stride = step;
+        step *= length as isize;
+    }
+    strides
 }
 
 /// A shape as Python writes it.

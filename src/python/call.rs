@@ -169,9 +169,8 @@ impl Loss {
     ) -> PyResult<R> {
         error::without_panic(|| match &self.loss {
             losses::Loss::Pointwise(loss) => run(&pointwise::Pointwise::new(&**loss, arguments)?),
-            losses::Loss::Rowwise { labels, probabilities, ignore_index } => {
-                run(&rows::Rows::new(&**labels, probabilities.as_deref(), *ignore_index, arguments)?)
-            }
+            losses::Loss::Rowwise(loss) => run(&rows::Rows::new(loss, arguments)?),
+            losses::Loss::LabelSets(loss) => run(&rows::Rows::of_sets(&**loss, arguments)?),
             losses::Loss::Embeddings(loss) => run(&embeddings::Embeddings::new(&**loss, arguments)?),
             losses::Loss::Sequencewise { loss, blank, zero_infinity } => {
                 run(&sequences::Sequences::new(&**loss, *blank, *zero_infinity, arguments)?)

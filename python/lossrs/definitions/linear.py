@@ -9,18 +9,18 @@ from lossrs.loss import ArrayOption, Loss, loss
 class LinearCrossEntropyLoss(Loss):
     """The cross-entropy of the logits that a linear layer makes, which are never stored whole.
 
-    With the logits ``x = input @ linear_weight.T + linear_bias``, or ``softcap * tanh(x / softcap)`` of them, the loss of
-    a sample with label y is ``w[y] * (lse(x) - x[y]) + z_loss * lse(x)**2``, ``lse(x) = log(sum(exp(x)))``: the first
-    part is `cross_entropy`, with its smoothing, the second has no weight of a class. ``'mean'`` divides the first by the
-    sum of ``w[y]`` and the second by the number of samples, as Liger does.
+    With the logits ``x = input @ linear_weight.T + linear_bias``, or ``softcap * tanh(x / softcap)`` of them, and
+    ``lse(x) = log(sum(exp(x)))``, the loss of a sample with label y is ``w[y] * (lse(x) - x[y]) + z_loss *
+    lse(x)**2``. The first part is `cross_entropy`, with its smoothing; the second has no weight of a class. ``'mean'``
+    divides the first by the sum of ``w[y]`` and the second by the number of samples, as Liger does.
 
-    Gradients come in one call with respect to the input, the weight and, where it is given, the bias; `wrt` names those
-    that are wanted, and the others are not computed. There is no Hessian. What is kept besides the results is at most
-    32 MiB, or 64 rows of logits where that is more, and 2 MiB for each thread; of a float16 or bfloat16 weight its
+    Gradients come in one call with respect to the input, the weight and, where it is given, the bias; `wrt` names
+    those that are wanted, and the others are not computed. There is no Hessian. What is kept besides the results is at
+    most 32 MiB, or 64 rows of logits where that is more, and 2 MiB for each thread; of a float16 or bfloat16 weight its
     gradient in float32 besides.
 
-    Products are added in their order, 256 at a time, and each is rounded once, with its sum. So the loss of a sample and
-    the gradient of its features are the same, bit for bit, whatever the other samples are; and all results are,
+    Products are added in their order, 256 at a time, and each is rounded once, with its sum. So the loss of a sample
+    and the gradient of its features are the same, bit for bit, whatever the other samples are; and all results are,
     whatever the threads, the layout and the instruction set. Samples that are left out cost nothing. Logits are rounded
     to the type that is computed in, so losses are as accurate as products of matrices are.
 
@@ -41,9 +41,9 @@ class LinearCrossEntropyLoss(Loss):
 
     References
     ----------
-    ``torch.nn.functional.linear_cross_entropy``. E. Wijmans et al., Cut your losses in large-vocabulary language models,
-    2024. A. Chowdhery et al., PaLM: scaling language modeling with pathways, 2022, of the z-loss. Gemma Team, Gemma 2,
-    2024, of the cap. P. Hsu et al., Liger kernel: efficient Triton kernels for LLM training, 2024.
+    ``torch.nn.functional.linear_cross_entropy``. E. Wijmans et al., Cut your losses in large-vocabulary language
+    models, 2024. A. Chowdhery et al., PaLM: scaling language modeling with pathways, 2022, of the z-loss. Gemma Team,
+    Gemma 2, 2024, of the cap. P. Hsu et al., Liger kernel: efficient Triton kernels for LLM training, 2024.
 
     Examples
     --------

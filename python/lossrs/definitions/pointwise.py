@@ -242,7 +242,7 @@ class GaussianNLLLoss(PointwiseLoss):
     ``log(2 * pi) / 2`` more. Its gradients are ``d / v`` with respect to the input and ``(1 - d**2 / v) / (2 * v)``
     with respect to the variance, as torch has it also where `eps` bounds that; its Hessian's diagonal ``1 / v`` and
     ``d**2 / v**3 - 1 / (2 * v**2)``. What is derived with respect to a variance that several elements share is summed
-    over them. Unlike torch's, targets are not broadcast.
+    over them. Unlike torch's, targets are not broadcast, nor are variances along other axes than the last.
 
     Parameters
     ----------
@@ -459,7 +459,8 @@ class HingeEmbeddingLoss(PointwiseLoss):
     """The hinge loss of distances between similar and dissimilar pairs.
 
     Of a distance x and a sign y it is x where ``y = 1`` and ``max(0, margin - x)`` where ``y = -1``. Its gradient is
-    1, or -1 up to the margin and 0 beyond; its Hessian 0. Targets are 1 or -1; of others torch adds up both cases.
+    1, or -1 up to the margin and 0 beyond; its Hessian 0. The gradient of NaN is NaN, where torch gives 1 or 0. Targets
+    are 1 or -1; of others torch adds up both cases.
 
     Parameters
     ----------
@@ -494,8 +495,8 @@ class MarginRankingLoss(PointwiseLoss):
     """The hinge loss of pairs of scores in the wrong order.
 
     Of scores x1 and x2 and a sign y it is ``max(0, margin - y * (x1 - x2))``. Its gradients are ``-y`` with respect
-    to x1 and ``y`` with respect to x2, up to the margin, and 0 beyond; its Hessian 0. Targets are 1 or -1; torch
-    takes any.
+    to x1 and ``y`` with respect to x2, up to the margin, and 0 beyond; its Hessian 0. Those of NaN are NaN, where torch
+    gives 0. Targets are 1 or -1; torch takes any.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use crate::drive::linear::{self, Loss};
 use crate::drive::product::Grid;
-use crate::drive::rows::{self, Matrix, Target};
+use crate::drive::rows::{self, Matrix, Target, Weight};
 use crate::drive::{Failure, Want};
 use crate::python::array::{Array, View, lay_out, tuple};
 use crate::python::call::{self, Arguments, GradOutput, Reduction, Results, interruptible};
@@ -119,6 +119,7 @@ impl<'a, 'py> Layer<'a, 'py> {
         let input = matrix(0, &self.input);
         let slope = slope.zip(input_slope.as_ref()).map(|(index, array)| matrix(index, array));
         let target = Target::Labels(operands[1].clone());
+        let weight = self.weight.as_ref().map(|weight| Weight::Classes(vector(weight)));
         let mut call = linear::Call {
             samples: rows::Call {
                 layout: &layout,
@@ -126,7 +127,7 @@ impl<'a, 'py> Layer<'a, 'py> {
                 classes: self.classes(),
                 input: &input,
                 target: &target,
-                class_weight: self.weight.as_ref().map(vector),
+                weight: weight.as_ref(),
                 ignore_index: self.ignore_index,
                 sample_weight: at(sample_weight),
                 grad_output: at(grad_output_at),
@@ -148,13 +149,13 @@ impl<'a, 'py> Layer<'a, 'py> {
         let run = move |stop: &dyn Fn() -> bool| {
             // SAFETY: the arrays live as long as the call; results were checked to be writable and apart from what is read.
             unsafe {
-                let (mut total, mut unweighted) = (call.samples.total_weight::<T>(stop)?.value(), 1.0);
+                let (mut total, mut unweighted) = (call.samples.total_weight::<T>(true, stop)?.value(), 1.0);
                 if !is_mean {
                     total = 1.0;
-                } else if loss.has_unweighted_part() && call.samples.class_weight.is_some() {
-                    let class_weight = call.samples.class_weight.take();
-                    unweighted = total / call.samples.total_weight::<T>(stop)?.value();
-                    call.samples.class_weight = class_weight;
+                } else if loss.has_unweighted_part() && call.samples.weight.is_some() {
+                    let weight = call.samples.weight.take();
+                    unweighted = total / call.samples.total_weight::<T>(true, stop)?.value();
+                    call.samples.weight = weight;
                 }
                 call.samples.factor = factor / total;
                 let formula = loss.formula(unweighted);
