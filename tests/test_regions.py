@@ -111,6 +111,7 @@ def focal_tversky(both, over, under, n, d, alpha=0.3, beta=0.7, gamma=0.75):
     errors = alpha * over + beta * under
     return ratio(errors + (d - n), both + errors + d) ** gamma
 
+
 FORMULAS = {
     "dice_loss": dice,
     "jaccard_loss": jaccard,

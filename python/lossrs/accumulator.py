@@ -59,7 +59,7 @@ class Histogram:
         """
         shares = np.asarray(q, np.float64)
         if not ((shares >= 0) & (shares <= 1)).all():
-            raise ValueError(f"quantiles are of shares in [0, 1], got {q}")
+            raise ValueError(f"quantiles are of shares in [0, 1], got {q!r}")
         below = np.cumsum(self.counts)
         if not below.size:
             return np.full(shares.shape, math.nan)[()]
@@ -639,6 +639,7 @@ def _own_weights(
 
 def _columns_of(group: Any) -> tuple[tuple[bool, int, tuple[str, ...] | None], list[Any]]:
     """Return how groups are given, and their arrays."""
+    grouping: tuple[bool, int, tuple[str, ...] | None]
     if isinstance(group, Mapping):
         columns = list(group.values())
         grouping = (False, len(columns), tuple(str(name) for name in group))

@@ -64,6 +64,16 @@ class Loss:
                 object.__setattr__(self, field.name, type(field.default)(value))
         object.__setattr__(self, "_arrays", arrays or None)
 
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The names of the arrays that calls take, in their order."""
+        return self._kernel.operands
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of those of them that have gradients."""
+        return self._kernel.inputs
+
     @classmethod
     def make_kernel(cls, **options: Any) -> Any:
         """Return what computes the loss with these options, after checking them."""

@@ -78,7 +78,8 @@ def test_binary_cross_entropy_with_logits(dtype: torch.dtype, pos_weight: float 
 @pytest.mark.parametrize("log_input", [False, True])
 def test_poisson(log_input: bool, full: bool, dtype: torch.dtype) -> None:
     """Means and their logarithms, counts that are large, and some that are no counts; 0 times infinity is a difference."""
-    inputs = (0.0, -0.0, 0.5, 1.0, 40.0, 1e-40, 1e30, NAN, *((-1.0, -40.0, -1e30) if log_input else ()))
+    negative = (-1.0, -40.0, -1e30) if log_input else ()
+    inputs = (0.0, -0.0, 0.5, 1.0, 40.0, 1e-40, 1e30, NAN, *negative)
     args = pairs(inputs, (0.0, 0.5, 1.0, 2.0, 170.0, 1e10), dtype)
     options = {"log_input": log_input, "full": full, "reduction": "none"}
     assert_parity(functional.poisson_nll_loss, torch_functional.poisson_nll_loss, args, options)
