@@ -78,13 +78,33 @@ class Kernel:
         return bool(re.search("_lossrs::losses::|linear::Cap|linear::Uncap", self.name))
 
     def loops(self) -> Iterator[tuple[Instruction, ...]]:
-        """Yield what lies between a jump backwards and where it goes."""
+        """Yield what lies between a jump backwards and where it goes, if that leads to the jump and has no loop within."""
         places = {instruction.address: place for place, instruction in enumerate(self.instructions)}
-        for end, jump in enumerate(self.instructions):
-            if jump.operation.startswith("j") and jump.target:
-                start = places.get(jump.target[0], end + 1)
-                if start <= end:
-                    yield self.instructions[start : end + 1]
+        jumps = {
+            place: places[jump.target[0]]
+            for place, jump in enumerate(self.instructions)
+            if jump.operation.startswith("j") and jump.target and jump.target[0] in places
+        }
+        loops = [(start, end) for end, start in jumps.items() if start <= end and self.leads(start, end, jumps)]
+        for start, end in loops:
+            if not any(start <= first and last <= end and (first, last) != (start, end) for first, last in loops):
+                yield self.instructions[start : end + 1]
+
+    def leads(self, start: int, end: int, jumps: dict[int, int]) -> bool:
+        """Return whether the flow of control may get from one instruction to another."""
+        seen, ways = set(), [start]
+        while ways:
+            place = ways.pop()
+            while place not in seen and place < len(self.instructions):
+                if place == end:
+                    return True
+                seen.add(place)
+                if place in jumps:
+                    ways.append(jumps[place])
+                if self.instructions[place].operation in ("jmp", "ret", "ud2"):
+                    break
+                place += 1
+        return False
 
     def forbidden_calls(self) -> Iterator[str]:
         """Yield what is called, or jumped to for good, and may not be."""

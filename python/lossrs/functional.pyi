@@ -401,6 +401,7 @@ class _CrossEntropyLoss(Protocol):
         label_smoothing: float = 0.0,
         reduction: Literal["mean", "sum"] = "mean",
         sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[False] = False,
         out: _Array | None = None,
     ) -> float: ...
     @overload
@@ -414,8 +415,37 @@ class _CrossEntropyLoss(Protocol):
         label_smoothing: float = 0.0,
         reduction: Literal["none"],
         sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[False] = False,
         out: _Array | None = None,
     ) -> _Array: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[True],
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[True],
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
     @overload
     def value_and_grad(
         self,
@@ -427,6 +457,7 @@ class _CrossEntropyLoss(Protocol):
         label_smoothing: float = 0.0,
         reduction: Literal["mean", "sum"] = "mean",
         sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[False] = False,
         out: _Array | None = None,
     ) -> tuple[float, _Array]: ...
     @overload
@@ -440,8 +471,37 @@ class _CrossEntropyLoss(Protocol):
         label_smoothing: float = 0.0,
         reduction: Literal["none"],
         sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[False] = False,
         out: _Array | None = None,
     ) -> tuple[_Array, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[True],
+        out: _Array | None = None,
+    ) -> tuple[float, _Array, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[True],
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array, _Array]: ...
     def grad_and_hess(
         self,
         input: ArrayLike,
