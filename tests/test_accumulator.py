@@ -633,6 +633,18 @@ def test_reset_and_copies_are_apart():
     assert total.result().maximum_row == 0
 
 
+def test_results_of_equal_states_are_equal():
+    def result(first):
+        total = Accumulator(LOSS, histogram=True, worst=2)
+        total.update_losses([first, 2.0, math.nan], ids=["a", "b", "c"])
+        # NaN is not equal to itself.
+        return replace(total.result(), sum=0.0, mean=0.0, standard_error=0.0, derived={})
+
+    assert result(1.0) == result(1.0)
+    assert result(1.0).histogram != result(3.0).histogram
+    assert result(1.0).worst == result(1.5).worst != result(3.0).worst
+
+
 def test_derived_figures():
     squared = Accumulator(LOSS)
     squared.update([3.0, 4.0], [0.0, 0.0], group=["a", "b"])

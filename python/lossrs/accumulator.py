@@ -25,8 +25,24 @@ _MAGIC = b"lossrs accumulator\n"
 _VERSION = 1
 
 
-@dataclass(frozen=True)
-class Histogram:
+class _Arrays:
+    """Equality of dataclasses of arrays."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all arrays are the same."""
+        if type(self) is not type(other):
+            return NotImplemented
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return all(
+            np.array_equal(a, b, equal_nan=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a == b
+            for a, b in pairs
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram(_Arrays):
     """Counts of losses by size.
 
     Buckets are cut by the bits of a double, 128 to a power of two, whatever the data: so histograms of parts add up to
@@ -70,8 +86,8 @@ class Histogram:
         return middle[bucket][()]
 
 
-@dataclass(frozen=True)
-class Worst:
+@dataclass(frozen=True, eq=False)
+class Worst(_Arrays):
     """The rows of the largest losses, the worst first: NaN, then the losses downwards, equal ones by row.
 
     Attributes

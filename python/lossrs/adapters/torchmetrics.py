@@ -10,7 +10,7 @@ from lossrs.adapters._tensors import array
 from lossrs.loss import Loss
 
 
-class LossMetric(torchmetrics.Metric):  # type: ignore[misc, unused-ignore] (where it is not installed)
+class LossMetric(torchmetrics.Metric):  # type: ignore[misc, unused-ignore]  # where it is not installed
     """The mean loss over all batches and processes, exactly: the same bits for any number of either.
 
     It goes wherever metrics go: ``MetricCollection``, Lightning's ``self.log``, ``forward``, ``merge_state``.
