@@ -23,11 +23,15 @@ __all__ = [
     "linear_cross_entropy",
     "margin_ranking_loss",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
     "poisson_nll_loss",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "soft_margin_loss",
+    "softmax_focal_loss",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "tversky_loss",
@@ -1455,6 +1459,219 @@ class _MSELoss(Protocol):
 
 mse_loss: _MSELoss
 
+class _MultiMarginLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        p: int = 1,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        p: int = 1,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        p: int = 1,
+        margin: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        p: int = 1,
+        margin: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        p: int = 1,
+        margin: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        p: int = 1,
+        margin: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+multi_margin_loss: _MultiMarginLoss
+
+class _MultiLabelMarginLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+multilabel_margin_loss: _MultiLabelMarginLoss
+
+class _MultiLabelSoftMarginLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+multilabel_soft_margin_loss: _MultiLabelSoftMarginLoss
+
 class _NLLLoss(Protocol):
     @overload
     def __call__(
@@ -1817,6 +2034,87 @@ class _SoftMarginLoss(Protocol):
     ) -> _Array: ...
 
 soft_margin_loss: _SoftMarginLoss
+
+class _SoftmaxFocalLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        alpha: ArrayLike | None = None,
+        *,
+        gamma: float = 2.0,
+        ignore_index: int = -100,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        alpha: ArrayLike | None = None,
+        *,
+        gamma: float = 2.0,
+        ignore_index: int = -100,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        alpha: ArrayLike | None = None,
+        *,
+        gamma: float = 2.0,
+        ignore_index: int = -100,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        alpha: ArrayLike | None = None,
+        *,
+        gamma: float = 2.0,
+        ignore_index: int = -100,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        alpha: ArrayLike | None = None,
+        *,
+        gamma: float = 2.0,
+        ignore_index: int = -100,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        alpha: ArrayLike | None = None,
+        *,
+        gamma: float = 2.0,
+        ignore_index: int = -100,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+softmax_focal_loss: _SoftmaxFocalLoss
 
 class _TripletMarginLoss(Protocol):
     @overload
