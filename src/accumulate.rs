@@ -18,6 +18,7 @@ use keys::Keys;
 pub use keys::{Column, Part, Texts};
 use sum::Term;
 
+use crate::drive::block;
 use crate::isa::{Isa, Kernel};
 use crate::real::Real;
 use crate::sum::{ExactSum, Summand};
@@ -179,7 +180,7 @@ impl State {
         let mut totals = Totals::default();
         for start in (0..rows.losses.len()).step_by(BLOCK) {
             let block = start..rows.losses.len().min(start + BLOCK);
-            let Some(range) = isa.run(AddBlock { totals: &mut totals, rows, block: block.clone() }) else {
+            let Some(range) = totals.add(isa, rows, block.clone()) else {
                 // Infinities, NaNs, or products beyond the doubles.
                 block.for_each(|index| self.add(rows, index, 0));
                 continue;
@@ -382,74 +383,96 @@ impl Totals {
     }
 }
 
-/// Adds a block of rows to a call's totals, if its products are doubles; the smallest and the largest loss then.
-struct AddBlock<'a, 'b, T> {
-    totals: &'a mut Totals,
-    rows: &'a Rows<'b, T>,
-    block: std::ops::Range<usize>,
-}
+/// Magnitudes whose products are exact as two doubles: neither infinite, nor subnormal in a part.
+const LEAST: f64 = f64::from_bits((1023 - 450) << 52);
+const MOST: f64 = f64::from_bits((1023 + 450) << 52);
 
-impl<T: Summand> Kernel for AddBlock<'_, '_, T> {
-    type Output = Option<(f64, f64)>;
-
-    #[inline(always)]
-    fn run(self) -> Self::Output {
-        let Self { totals, rows, block } = self;
+impl Totals {
+    /// Adds a block of rows, if its products are doubles; the smallest and the largest loss then.
+    fn add<T: Summand>(&mut self, isa: Isa, rows: &Rows<'_, T>, block: std::ops::Range<usize>) -> Option<(f64, f64)> {
         let values = &rows.values[block.clone()];
         let weights = rows.weights.map(|weights| &weights[block.clone()]);
-        if !have_products(values) || !weights.is_none_or(have_products) {
+        if !isa.run(HaveProducts(values)) || !weights.is_none_or(|weights| isa.run(HaveProducts(weights))) {
             return None;
         }
-        let mut products = [[0.0; BLOCK]; 2];
-        totals.value.add_block(values);
-        add_products(&mut totals.square, values, values, &mut products);
+        let mut parts = [[0.0; BLOCK]; 2];
+        block::add(isa, &mut self.value, values);
+        add_products(isa, &mut self.square, [values, values], &mut parts);
         if let Some(weights) = weights {
-            totals.weight.add_block(weights);
-            add_products(&mut totals.cross, values, weights, &mut products);
-            add_products(&mut totals.weight_square, weights, weights, &mut products);
+            block::add(isa, &mut self.weight, weights);
+            add_products(isa, &mut self.cross, [values, weights], &mut parts);
+            add_products(isa, &mut self.weight_square, [weights, weights], &mut parts);
         }
-        let losses = &mut products[0][..values.len()];
-        for (to, loss) in losses.iter_mut().zip(&rows.losses[block.clone()]) {
-            *to = loss.to_f64() + 0.0;
-        }
+        let losses = &mut parts[0][..values.len()];
         let mut ignored = 0;
+        for (i, loss) in losses.iter_mut().enumerate() {
+            *loss = rows.loss(block.start + i);
+        }
         if let Some(flags) = rows.ignored {
-            for (loss, &flag) in losses.iter_mut().zip(&flags[block.clone()]) {
+            for (loss, &flag) in losses.iter_mut().zip(&flags[block]) {
                 *loss = if flag != 0 { f64::NAN } else { *loss };
                 ignored += u64::from(flag != 0);
             }
         }
-        totals.rows += values.len() as u64 - ignored;
-        totals.ignored += ignored;
-        Some(range_of(losses))
+        self.rows += values.len() as u64 - ignored;
+        self.ignored += ignored;
+        Some(isa.run(RangeOf(losses)))
     }
-}
-
-/// Whether products of these are exact as two doubles: all finite, and no part of a product subnormal.
-#[inline(always)]
-fn have_products<T: Real>(values: &[T]) -> bool {
-    let (least, most) = (2_f64.powi(-450), 2_f64.powi(450));
-    let mut all = true;
-    for value in values {
-        let magnitude = value.to_f64().abs();
-        all &= (magnitude >= least && magnitude <= most) | (magnitude == 0.0);
-    }
-    all
 }
 
 /// Adds products: each the rounded product and what was rounded off, which is a double too (T. J. Dekker, 1971).
-#[inline(always)]
-fn add_products<T: Real>(total: &mut ExactSum, a: &[T], b: &[T], [high, low]: &mut [[f64; BLOCK]; 2]) {
-    let length = a.len().min(b.len()).min(BLOCK);
-    for i in 0..length {
-        let (a, b) = (a[i].to_f64(), b[i].to_f64());
-        high[i] = a * b;
-        low[i] = a.mul_add(b, -high[i]);
-    }
-    total.add_block(&high[..length]);
+fn add_products<T: Summand>(isa: Isa, total: &mut ExactSum, factors: [&[T]; 2], parts: &mut [[f64; BLOCK]; 2]) {
+    let length = factors[0].len();
+    isa.run(Products(factors, parts));
+    block::add(isa, total, &parts[0][..length]);
     // Products of singles are doubles.
     if size_of::<T>() > 4 {
-        total.add_block(&low[..length]);
+        block::add(isa, total, &parts[1][..length]);
+    }
+}
+
+struct HaveProducts<'a, T>(&'a [T]);
+
+impl<T: Real> Kernel for HaveProducts<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let mut all = true;
+        for value in self.0 {
+            let magnitude = value.to_f64().abs();
+            all &= (magnitude >= LEAST && magnitude <= MOST) | (magnitude == 0.0);
+        }
+        all
+    }
+}
+
+struct Products<'a, T>([&'a [T]; 2], &'a mut [[f64; BLOCK]; 2]);
+
+impl<T: Real> Kernel for Products<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self([a, b], [high, low]) = self;
+        let length = a.len().min(b.len()).min(BLOCK);
+        let (a, b, high, low) = (&a[..length], &b[..length], &mut high[..length], &mut low[..length]);
+        for i in 0..length {
+            let (a, b) = (a[i].to_f64(), b[i].to_f64());
+            high[i] = a * b;
+            low[i] = a.mul_add(b, -high[i]);
+        }
+    }
+}
+
+struct RangeOf<'a>(&'a [f64]);
+
+impl Kernel for RangeOf<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        range_of(self.0)
     }
 }
 

@@ -126,8 +126,10 @@ fn matrix(values: &mut [f64], features: usize) -> Matrix {
 #[test]
 fn losses_and_gradients_are_those_of_the_formula() {
     let (rows, features, classes, z_loss, cap) = (300, DEPTH + 5, 601, 0.01, 1.5);
-    let (mut input, mut weight, mut bias) = (numbers(rows * features, 1), numbers(classes * features, 2), numbers(classes, 3));
-    let mut labels: Vec<i64> = (0..rows).map(|row| if row % 7 == 3 { -100 } else { (row * 97 % classes) as i64 }).collect();
+    let (mut input, mut weight, mut bias) =
+        (numbers(rows * features, 1), numbers(classes * features, 2), numbers(classes, 3));
+    let mut labels: Vec<i64> =
+        (0..rows).map(|row| if row % 7 == 3 { -100 } else { (row * 97 % classes) as i64 }).collect();
     let mut losses = vec![7.0; rows];
     let (mut by_input, mut by_weight, mut by_bias) =
         (vec![7.0; input.len()], vec![7.0; weight.len()], vec![7.0; bias.len()]);
@@ -175,6 +177,7 @@ fn losses_and_gradients_are_those_of_the_formula() {
             value: Some(&value),
             slope: Some(&slope),
             curvature: None,
+            log_probabilities: None,
             sum: true,
         },
         features,
@@ -225,6 +228,7 @@ fn a_call_stops_when_it_is_told_to() {
                 value: None,
                 slope: None,
                 curvature: None,
+                log_probabilities: None,
                 sum: true,
             },
             features,

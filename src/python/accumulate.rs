@@ -81,10 +81,19 @@ impl Accumulation {
     /// Adds what another holds, which keeps the same.
     fn merge(&self, py: Python<'_>, other: &Bound<'_, Self>) {
         let other = other.get();
-        // One lock at a time: two threads may merge two states into each other.
         py.detach(|| {
-            let other = other.state().clone();
-            self.state().merge(&other);
+            let (mine, theirs) = (std::ptr::from_ref(self), std::ptr::from_ref(other));
+            if mine == theirs {
+                let own = self.state().clone();
+                self.state().merge(&own);
+            } else if mine < theirs {
+                // The lower address first: two threads may merge two states into each other.
+                let mut state = self.state();
+                state.merge(&other.state());
+            } else {
+                let other = other.state();
+                self.state().merge(&other);
+            }
         });
     }
 
