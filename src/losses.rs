@@ -94,6 +94,8 @@ pub struct Description {
     pub asked: usize,
     /// Whether the loss has a Hessian.
     pub has_hessian: bool,
+    /// Whether calls can return the logarithms of the classes' probabilities besides.
+    pub has_log_prob: bool,
     /// Whether the mean divides by the sum of a weight for each element, where one is given.
     pub weight_normalises: bool,
 }
@@ -102,7 +104,15 @@ impl Default for Description {
     /// An input, its gradient, and a target.
     fn default() -> Self {
         let (operands, inputs) = (&["input", "target"], vec!["input"]);
-        Self { operands, optional: &[], inputs, asked: 1, has_hessian: false, weight_normalises: false }
+        Self {
+            operands,
+            optional: &[],
+            inputs,
+            asked: 1,
+            has_hessian: false,
+            has_log_prob: false,
+            weight_normalises: false,
+        }
     }
 }
 
@@ -117,7 +127,11 @@ impl Loss {
                 let weight_normalises = loss.weight_normalises();
                 Description { operands, inputs, asked, has_hessian: true, weight_normalises, ..Description::default() }
             }
-            Self::Rowwise(_) | Self::LabelSets(_) => Description { has_hessian: true, ..Description::default() },
+            Self::Rowwise(loss) => {
+                let has_log_prob = loss.labels.as_deref().is_some_and(rows::has_log_probabilities);
+                Description { has_hessian: true, has_log_prob, ..Description::default() }
+            }
+            Self::LabelSets(_) => Description { has_hessian: true, ..Description::default() },
             Self::Regions { .. } => Description::default(),
             Self::Embeddings(loss) => {
                 let (operands, asked) = (loss.operands(), loss.vectors());

@@ -80,7 +80,14 @@ impl Loss {
         self.description.has_hessian
     }
 
+    /// Whether `value` and `value_and_grad` can return the logarithms of the classes' probabilities besides.
+    #[getter]
+    fn has_log_prob(&self) -> bool {
+        self.description.has_log_prob
+    }
+
     /// The loss: a float, or an array where nothing is reduced.
+    #[pyo3(signature = (operands, arrays, sample_weight, reduction, out, log_prob=false))]
     fn value<'py>(
         &self,
         operands: &Bound<'py, PyTuple>,
@@ -88,11 +95,13 @@ impl Loss {
         sample_weight: Option<&Bound<'py, PyAny>>,
         reduction: Reduction,
         out: Option<&Bound<'py, PyAny>>,
+        log_prob: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.evaluate(&Arguments { operands, arrays, sample_weight, reduction }, out)
+        self.evaluate(&Arguments { operands, arrays, sample_weight, reduction }, out, log_prob)
     }
 
     /// The loss and its gradients.
+    #[pyo3(signature = (operands, arrays, sample_weight, reduction, out, wrt, log_prob=false))]
     fn value_and_grad<'py>(
         &self,
         operands: &Bound<'py, PyTuple>,
@@ -101,8 +110,9 @@ impl Loss {
         reduction: Reduction,
         out: Option<&Bound<'py, PyAny>>,
         wrt: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        self.differentiate(&Arguments { operands, arrays, sample_weight, reduction }, wrt, out)
+        log_prob: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        self.differentiate(&Arguments { operands, arrays, sample_weight, reduction }, wrt, out, log_prob)
     }
 
     /// The gradients and the diagonals of the Hessians.

@@ -20,6 +20,11 @@ def labels(rng, shape, first, axes):
     return rng.integers(0, first[axes[0]], shape)
 
 
+def label_sets(rng, shape, first, axes):
+    """Return labels, some of them twice, that end with a -1, or do not end."""
+    return rng.integers(-1, first[axes[0]], shape)
+
+
 def distributions(rng, shape, first, axes):
     array = rng.uniform(1 / 16, 15 / 16, shape)
     return array / array.sum(axes, keepdims=True)
@@ -37,6 +42,7 @@ DRAW: dict[str, Callable[..., Any]] = {
     "sign": lambda rng, shape, *_: rng.choice([-1, 1], shape),
     "binary": lambda rng, shape, *_: rng.integers(0, 2, shape),
     "label": labels,
+    "label set": label_sets,
     "distribution": distributions,
 }
 
@@ -99,11 +105,11 @@ def pointwise(formula, *variants, weights=(), magnitude=None, ulp=6, **kinds) ->
     return Reference(formula, operands, variants, arrays, magnitude=magnitude, ulp=ulp)
 
 
-def rowwise(formula, *variants, weights=(), magnitude=None, **operands) -> Reference:
+def rowwise(formula, *variants, weights=(), magnitude=None, ulp=6, **operands) -> Reference:
     """Return the reference of a loss of a row of scores, whose axis of classes is 1."""
     arrays = {name: Operand("probability", "classes") for name in weights}
     shapes = ((5,), (7, 3), (3, 4, 5), (2, 3, 4, 2), (3, 1), (1, 67))
-    return Reference(formula, operands, variants, arrays, lambda ndim: (class_axis(ndim),), shapes, magnitude)
+    return Reference(formula, operands, variants, arrays, lambda ndim: (class_axis(ndim),), shapes, magnitude, ulp)
 
 
 def embeddings(formula, *variants, vectors, target=None, magnitude=None, ulp=12) -> Reference:
@@ -286,6 +292,58 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, label_smoothing
     np.put_along_axis(others, input.argmax(axis, keepdims=True), 0, axis)
     distance = np.log1p(others.sum(axis, keepdims=True)) - shifted
     return times(kept, times(weight * target, distance).sum(axis)), times(kept, divisor)
+
+
+def softmax_focal(input, target, alpha=None, gamma=2.0, ignore_index=-100):
+    axis, kept = class_axis(input.ndim), target != ignore_index
+    losses, _ = cross_entropy(input, target, alpha, ignore_index)
+    _, target, _ = over_classes(input, target, None)
+    powers = np.exp(input - input.max(axis, keepdims=True))
+    return losses * (((1 - target) * powers).sum(axis) / powers.sum(axis)) ** gamma, kept.astype(input.dtype)
+
+
+def multi_margins(input, target, weight):
+    """Return the difference to each score that matters, and what it counts for."""
+    axis = class_axis(input.ndim)
+    weight, target, _ = over_classes(input, target, weight)
+    label = (target * input).sum(axis, keepdims=True)
+    return input - label, (1 - target) * (target * weight).sum(axis, keepdims=True) / input.shape[axis]
+
+
+def multi_margin(input, target, p=1, margin=1.0, weight=None):
+    differences, weight = multi_margins(input, target, weight)
+    return (weight * np.maximum(0, margin + differences) ** p).sum(class_axis(input.ndim)), 1
+
+
+def multi_margin_magnitude(input, target, p=1, margin=1.0, weight=None):
+    differences, weight = multi_margins(input, target, weight)
+    return (weight * (abs(margin) + abs(differences)) ** p).sum(class_axis(input.ndim))
+
+
+def multilabel_margins(input, target):
+    """Return how far each score is above each other one, and what that counts for, along the last two axes."""
+    axis = class_axis(input.ndim)
+    input, target = np.moveaxis(input, axis, -1), np.moveaxis(target, axis, -1)
+    counts = np.logical_and.accumulate(target != -1, -1)
+    classes = np.arange(input.shape[-1])
+    times_there = ((target[..., None] == classes) & counts[..., None]).sum(-2)
+    weight = times_there[..., None] * (times_there[..., None, :] == 0) / input.dtype.type(len(classes))
+    return input[..., None] - input[..., None, :], weight
+
+
+def multilabel_margin(input, target):
+    distances, weight = multilabel_margins(input, target)
+    return (weight * np.maximum(0, 1 - distances)).sum((-1, -2)), 1
+
+
+def multilabel_margin_magnitude(input, target):
+    distances, weight = multilabel_margins(input, target)
+    return (weight * (1 + abs(distances))).sum((-1, -2))
+
+
+def multilabel_soft_margin(input, target, weight=1.0):
+    losses, _ = binary_cross_entropy_with_logits(input, target, weight)
+    return losses.mean(-1), 1
 
 
 def negative_log_likelihood(input, target, weight=None, ignore_index=-100):
@@ -472,6 +530,39 @@ REFERENCES = {
         weights=["weight"],
         input=Operand("logit"),
         target=LABEL,
+    ),
+    "softmax_focal_loss": rowwise(
+        softmax_focal,
+        options(gamma=0.0, ignore_index=0),
+        options(gamma=0.5),
+        options(gamma=3.25),
+        weights=["alpha"],
+        ulp=16,
+        input=Operand("logit"),
+        target=LABEL,
+    ),
+    "multi_margin_loss": rowwise(
+        multi_margin,
+        options(p=2, margin=0.75),
+        options(margin=-0.5),
+        weights=["weight"],
+        magnitude=multi_margin_magnitude,
+        input=Operand("real"),
+        target=LABEL,
+    ),
+    "multilabel_margin_loss": rowwise(
+        multilabel_margin,
+        magnitude=multilabel_margin_magnitude,
+        input=Operand("real"),
+        target=Operand("label set"),
+    ),
+    "multilabel_soft_margin_loss": Reference(
+        multilabel_soft_margin,
+        {"input": Operand("logit"), "target": Operand("probability")},
+        (Variant({}, {"target": Operand("binary")}),),
+        {"weight": Operand("probability")},
+        axes=lambda ndim: (ndim - 1,),
+        shapes=((5,), (7, 3), (3, 4, 5), (2, 3, 4, 2), (3, 1), (1, 67)),
     ),
     "cosine_embedding_loss": embeddings(
         cosine_embedding,

@@ -203,8 +203,9 @@ def call_of(name, dtype, columns, with_options):
         random.choice(signs, shape),
         random.choice(signs, 300),
         random.integers(0, 2, 300),
+        random.integers(-1, columns, shape),
     )
-    for target in targets if hasattr(cls, "ignore_index") else targets[1:]:
+    for target in targets:
         operands = {
             operand: target if operand == "target" else random.random(shape).astype(dtype) for operand in cls().operands
         }

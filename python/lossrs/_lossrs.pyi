@@ -35,6 +35,7 @@ class Loss:
     asked: int
     weight_normalises: bool
     has_hessian: bool
+    has_log_prob: bool
     def __new__(cls, name: str, /, **parameters: float | str | None) -> Loss: ...
     def value(
         self,
@@ -43,6 +44,7 @@ class Loss:
         sample_weight: ArrayLike | None,
         reduction: str,
         out: NDArray[Any] | None,
+        log_prob: bool = False,
     ) -> Any: ...
     def value_and_grad(
         self,
@@ -52,7 +54,8 @@ class Loss:
         reduction: str,
         out: Any,
         wrt: str | tuple[str, ...] | None,
-    ) -> tuple[Any, Any]: ...
+        log_prob: bool = False,
+    ) -> tuple[Any, ...]: ...
     def grad_and_hess(
         self,
         operands: tuple[ArrayLike, ...],

@@ -333,7 +333,7 @@ class _RowLosses:
         """Return the operands of a batch."""
         arrays: list[Array] = []
         for name, columns in self._operands.items():
-            if name == "target" and self._labels is not None and self._ignore_index is not None:
+            if name == "target" and self._labels is not None and isinstance(self._loss, RowwiseLoss):
                 classes, known = _in_columns(arrays[0]).shape[1], len(self._labels.names)
                 if classes != known:
                     raise ScoreError(f"{known} labels for {classes} input columns; the numbers must be equal")
@@ -438,11 +438,17 @@ _Terms = dict[int, Array]
 
 
 def _terms(losses: Array, weight: Array | None) -> _Terms:
+    def product(a: Array, b: Array) -> Array:
+        if losses.dtype != np.float32:
+            return _product(a, b)
+        with np.errstate(all="ignore"):
+            return np.multiply(a, b)  # exact, as they have single precision
+
     v = losses.astype(np.float64, copy=False)
-    terms = {_VALUE: v, _SQUARE: _product(v, v)}
+    terms = {_VALUE: v, _SQUARE: product(v, v)}
     if weight is not None:
         w = weight.astype(np.float64, copy=False)
-        terms |= {_WEIGHT: w, _CROSS: _product(v, w), _WEIGHT_SQUARE: _product(w, w)}
+        terms |= {_WEIGHT: w, _CROSS: product(v, w), _WEIGHT_SQUARE: product(w, w)}
     return terms
 
 
