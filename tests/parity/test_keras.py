@@ -1,4 +1,4 @@
-"""Keras's tests of its losses, run on lossrs in a process of their own (see `keras_plugin`); its losses of masks beside ours."""
+"""Keras's tests of its losses, run on lossrs in a process of their own (see `keras_plugin`), and its losses of masks."""
 
 import json
 import os
