@@ -1,4 +1,4 @@
-"""Keras's tests of its losses, run on lossrs in a process of their own (see `keras_plugin`), and its losses of masks."""
+"""Keras's tests of its losses, run in a process of their own (see `keras_plugin`), and its losses of masks."""
 
 import json
 import os
