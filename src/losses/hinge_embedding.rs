@@ -14,9 +14,11 @@ impl Pointwise for HingeEmbedding {
     #[inline(always)]
     fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
         let gap = T::of(self.margin) - x;
-        // `max` would drop a NaN.
-        let (hinge, slope) = if gap < T::ZERO { (T::ZERO, T::ZERO) } else { (gap, -T::ONE) };
-        let (value, slope) = if y > T::ZERO { (x, T::ONE) } else { (hinge, slope) };
+        // `max` would drop a NaN, of which the slope is NaN too.
+        let hinge = if gap < T::ZERO { T::ZERO } else { gap };
+        let slope = if gap >= T::ZERO { -T::ONE } else { hinge };
+        let line = if gap.abs() >= T::ZERO { T::ONE } else { gap };
+        let (value, slope) = if y > T::ZERO { (x, line) } else { (hinge, slope) };
         Jet { value, slope: [slope], curvature: [T::ZERO] }
     }
 }

@@ -16,8 +16,9 @@ impl Pointwise<3, 2> for MarginRanking {
     #[inline(always)]
     fn at<T: Real>(&self, [first, second, y]: [T; 3]) -> Jet<T, 2> {
         let gap = T::of(self.margin) - y * (first - second);
-        // `max` would drop a NaN.
-        let (value, slope) = if gap < T::ZERO { (T::ZERO, T::ZERO) } else { (gap, y) };
+        // `max` would drop a NaN, of which the slope is NaN too.
+        let value = if gap < T::ZERO { T::ZERO } else { gap };
+        let slope = if gap >= T::ZERO { y } else { value };
         Jet { value, slope: [-slope, slope], curvature: [T::ZERO; 2] }
     }
 }

@@ -3,6 +3,7 @@
 A test fails when torch changes its mind as well as when we do: the documentation of the loss would then be out of date.
 """
 
+import contextlib
 import inspect
 import math
 import warnings
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 from lossrs import functional
+from lossrs.definitions.pointwise import PointwiseLoss
 from torch.nn import functional as torch_functional
 
-from .torch_calls import REDUCTIONS, TORCH_LOSSES, assert_parity, to_numpy, torch_value_and_gradients
+from .torch_calls import REDUCTIONS, SIGNED, TORCH_LOSSES, assert_parity, to_numpy, torch_value_and_gradients
 
 INF, NAN = math.inf, math.nan
 LABEL_LOSSES = ("cross_entropy", "nll_loss")
@@ -50,6 +52,8 @@ def broadcasts(name: str) -> bool:
             return False
 
 
+# Those of an input and a target alone.
+PAIRED = [name for name, cls in lossrs.losses.items() if cls()._kernel.operands == ("input", "target")]
 BROADCASTING = [name for name in lossrs.losses if name in TORCH_LOSSES and broadcasts(name)]
 
 
@@ -61,9 +65,18 @@ def test_some_broadcast() -> None:
 @pytest.mark.parametrize("shapes", [((3, 4), (1, 4)), ((3, 4), (4,)), ((4, 1), (4,)), ((4,), ()), ((), (1,))], ids=str)
 @pytest.mark.parametrize("name", BROADCASTING)
 def test_shapes_differ(name: str, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    """Torch warns and broadcasts, which is hardly ever what was meant; we refuse."""
+    """Torch broadcasts, which is hardly ever what was meant; of some losses it warns. We refuse."""
     input, target = (torch.rand(shape) for shape in shapes)
-    with pytest.warns(UserWarning, match="target size"):
+    warns = name in ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss")
+    # That of the soft margin spreads targets alone.
+    refuses = name == "soft_margin_loss" and shapes[0] != np.broadcast_shapes(*shapes)
+    with (
+        pytest.warns(UserWarning, match="target size")
+        if warns
+        else pytest.raises(RuntimeError, match="shape")
+        if refuses
+        else contextlib.nullcontext()
+    ):
         assert getattr(torch_functional, name)(input, target, reduction="none").shape == np.broadcast_shapes(*shapes)
     with pytest.raises(ValueError, match="shape"):
         getattr(functional, name)(input.numpy(), target.numpy())
@@ -194,15 +207,30 @@ def test_weight_dtype(name: str) -> None:
     np.testing.assert_allclose(our_grad, gradient, atol=2e-7)
 
 
+def operands(name: str, input: torch.Tensor, target: torch.Tensor) -> list[torch.Tensor]:
+    """Return arguments of any loss."""
+    known = {"input": input, "input1": input, "input2": 1 - input, "target": target, "var": input + 1}
+    return [known[operand] for operand in lossrs.losses[name]()._kernel.operands]
+
+
+ELEMENTWISE = [
+    name
+    for name, cls in lossrs.losses.items()
+    if name in TORCH_LOSSES and issubclass(cls, PointwiseLoss) and "target" in cls()._kernel.operands
+]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64, torch.bool], ids=str)
-@pytest.mark.parametrize("name", [name for name in lossrs.losses if name not in LABEL_LOSSES and name in TORCH_LOSSES])
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_target_dtype(name: str, dtype: torch.dtype) -> None:
     """Torch promotes or refuses, each loss in its own way; we compute in the input's type."""
-    input, target = torch.tensor([0.25, 0.5, 0.75]), torch.tensor([0, 1, 1]).to(dtype)
+    input, target = torch.tensor([0.25, 0.5, 0.75]), torch.tensor([int(name in SIGNED), 1, 1]).to(dtype)
+    options = {"reduction": "none"} | ({"margin": 1.0} if name == "margin_ranking_loss" else {})
     expected, (gradient,) = torch_value_and_gradients(
-        getattr(torch_functional, name), (input, target.float()), {"reduction": "none"}
+        getattr(torch_functional, name), operands(name, input, target.float()), options
     )
-    ours, our_grad = our_gradient(name, input, target, reduction="none")
+    ours, our_grad = our_gradient(name, *operands(name, input, target), **options)
+    our_grad = our_grad[0] if isinstance(our_grad, tuple) else our_grad
     assert ours.dtype == our_grad.dtype == np.float32
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
     np.testing.assert_allclose(our_grad, gradient, rtol=1e-6)
@@ -282,10 +310,90 @@ def test_label_smoothing_outside_unit_interval(label_smoothing: float) -> None:
         functional.cross_entropy(input.numpy(), labels.numpy(), label_smoothing=label_smoothing)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_soft_margin_far_on_the_wrong_side(sign: float) -> None:
+    """Torch's exponential overflows, and its gradient is infinity over infinity."""
+    args = logits([-1000 * sign]), logits([sign])
+    value, gradient = torch_gradient(torch_functional.soft_margin_loss, *args)
+    assert value == INF
+    assert np.isnan(gradient).all()
+    ours, our_grad = our_gradient("soft_margin_loss", *args)
+    assert ours == 1000
+    np.testing.assert_array_equal(our_grad, [[-sign]])
+
+
+@pytest.mark.parametrize("target", [0.0, 0.5, -2.0, NAN])
+@pytest.mark.parametrize("name", SIGNED)
+def test_signs(name: str, target: float) -> None:
+    """Torch takes any number for a sign; we take 1 and -1, so that labels of 0 and 1 are not taken for signs."""
+    args = operands(name, logits([0.25, 0.5]), logits([target, 1.0]))
+    getattr(torch_functional, name)(*args)
+    with pytest.raises(lossrs.DomainError, match=r"target .* at row \(0, 0\) is neither 1 nor -1"):
+        our_gradient(name, *args)
+
+
+@pytest.mark.parametrize("target", [1.0, -1.0])
+@pytest.mark.parametrize("name", ["hinge_embedding_loss", "margin_ranking_loss"])
+def test_hinge_of_nan(name: str, target: float) -> None:
+    """Torch's slope is that of either line, although the loss is NaN."""
+    args = operands(name, logits([NAN]), logits([target]))
+    value, gradient = torch_gradient(getattr(torch_functional, name), *args)
+    assert math.isnan(value)
+    assert np.isfinite(gradient).all()
+    ours, our_grad = our_gradient(name, *args)
+    assert math.isnan(ours)
+    assert np.isnan(our_grad).all()
+
+
+@pytest.mark.parametrize("input", [INF, -INF])
+@pytest.mark.parametrize(("target", "log_target"), [(0.0, False), (-INF, True)])
+def test_divergence_of_probability_zero(target: float, log_target: bool, input: float) -> None:
+    """A class that can't come has no share in the divergence, whatever its prediction is; torch multiplies."""
+    args = logits([input, -1.0]), logits([target, -0.5 if log_target else 0.5])
+    assert math.isnan(torch_gradient(torch_functional.kl_div, *args, log_target=log_target, reduction="sum")[0])
+    ours, gradient = our_gradient("kl_div", *args, log_target=log_target, reduction="sum")
+    rest = args[0][:, 1:], args[1][:, 1:]
+    expected, slope = torch_gradient(torch_functional.kl_div, *rest, log_target=log_target, reduction="sum")
+    assert ours == pytest.approx(expected, rel=1e-15)
+    np.testing.assert_allclose(gradient, [[0, *slope[0]]], rtol=1e-15)
+
+
+def test_slope_of_the_divergence_at_probability_zero() -> None:
+    """With respect to the target: the limit, where torch divides 0 by 0."""
+    args = logits([-1.0]), logits([0.0])
+    _, (gradient,) = torch_value_and_gradients(torch_functional.kl_div, args, {"reduction": "sum"}, (1,))
+    assert gradient.isnan().all()
+    assert functional.kl_div.backward(1.0, *map(to_numpy, args), wrt="target") == -INF
+
+
+@pytest.mark.parametrize(("input", "log_input"), [(-INF, True), (0.0, False)])
+def test_count_of_zero_at_mean_zero(input: float, log_input: bool) -> None:
+    """It is certain to come: 0 times the logarithm of 0 is 0."""
+    args, options = (logits([input]), logits([0.0])), {"log_input": log_input, "eps": 0.0}
+    assert math.isnan(torch_gradient(torch_functional.poisson_nll_loss, *args, **options)[0])
+    ours, gradient = our_gradient("poisson_nll_loss", *args, **options)
+    assert ours == 0
+    np.testing.assert_array_equal(gradient, [[float(not log_input)]])
+
+
+def test_variance_along_another_axis() -> None:
+    """Torch broadcasts a variance along any axis; to us elements of the last one may share it."""
+    input, target, var = (
+        torch.rand(3, 4, 2, dtype=torch.float64),
+        torch.rand(3, 4, 2, dtype=torch.float64),
+        logits([1, 2]),
+    )
+    torch_functional.gaussian_nll_loss(input, target, var[None])
+    with pytest.raises(
+        ValueError, match=r"var has shape \(1, 1, 2\); expected the input's, \(3, 4, 2\), or that without"
+    ):
+        functional.gaussian_nll_loss(input.numpy(), target.numpy(), var[None].numpy())
+
+
 @pytest.mark.parametrize("flag", ["size_average", "reduce"])
 @pytest.mark.parametrize("name", [name for name in lossrs.losses if name in TORCH_LOSSES])
 def test_deprecated_flags(name: str, flag: str) -> None:
     """We have only `reduction`."""
     if flag in inspect.signature(getattr(torch_functional, name)).parameters:
         with pytest.raises(TypeError, match=flag):
-            getattr(functional, name)(np.zeros((2, 3)), np.zeros((2, 3)), **{flag: True})
+            getattr(functional, name)(*[np.zeros((2, 3))] * len(lossrs.losses[name]()._kernel.operands), **{flag: True})

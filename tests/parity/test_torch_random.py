@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lossrs import functional
 from torch.nn import functional as torch_functional
 
-from .torch_calls import DTYPES, REDUCTIONS, assert_parity
+from .torch_calls import DTYPES, REDUCTIONS, SIGNED, assert_parity
 
 EXAMPLES = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 REGRESSION = ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss")
@@ -115,6 +115,76 @@ def test_probabilities(call: Call, classes: int, places: tuple[int, ...] | None,
     args = call.uniform(shape, -20, 20), call.uniform(shape, 0, 1)
     options = {"label_smoothing": smoothing, **call.maybe_weight((classes,)), **call.reduction()}
     assert_parity(functional.cross_entropy, torch_functional.cross_entropy, args, options)
+
+
+@EXAMPLES
+@given(call=calls, shape=shapes, full=st.booleans(), eps=positive)
+def test_gaussian(call: Call, shape: tuple[int, ...], full: bool, eps: float) -> None:
+    """Elements of the last axis, or all of them, may share a variance."""
+    own = call.draw(st.sampled_from([shape, (*shape[:-1], 1), shape[:-1], ()] if shape else [()]))
+    args = call.uniform(shape, -4, 4), call.uniform(shape, -4, 4), call.uniform(own, 0.1, 4)
+    options = {"full": full, **call.draw(st.sampled_from([{}, {"eps": eps}])), **call.reduction()}
+    assert_parity(functional.gaussian_nll_loss, torch_functional.gaussian_nll_loss, args, options)
+
+
+@EXAMPLES
+@given(call=calls, shape=shapes, log_input=st.booleans(), full=st.booleans(), eps=positive)
+def test_poisson(call: Call, shape: tuple[int, ...], log_input: bool, full: bool, eps: float) -> None:
+    """Counts, or numbers between them."""
+    target = call.uniform(shape, 0, 9)
+    args = call.uniform(shape, -4 if log_input else 0.01, 4), target.round() if call.draw(st.booleans()) else target
+    options = {"log_input": log_input, "full": full, "eps": eps, **call.reduction()}
+    assert_parity(functional.poisson_nll_loss, torch_functional.poisson_nll_loss, args, options)
+
+
+@EXAMPLES
+@given(call=calls, shape=shapes, log_target=st.booleans(), reduction=st.sampled_from([*REDUCTIONS, "batchmean"]))
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss")
+def test_divergence(call: Call, shape: tuple[int, ...], log_target: bool, reduction: str) -> None:
+    """With respect to the target, too."""
+    args = call.uniform(shape, -9, 0), call.uniform(shape, -9, 0) if log_target else call.uniform(shape, 0.01, 1)
+    options = {"log_target": log_target, "reduction": reduction}
+    assert_parity(functional.kl_div, torch_functional.kl_div, args, options)
+
+
+@EXAMPLES
+@given(call=calls, shape=shapes, name=st.sampled_from(SIGNED), margin=st.floats(-2, 2))
+def test_signs(call: Call, shape: tuple[int, ...], name: str, margin: float) -> None:
+    """Of one score, or of two."""
+    target = call.uniform(shape, -1, 1)
+    target = torch.where(target < 0, -1.0, 1.0).to(target)
+    scores = [call.uniform(shape, -4, 4) for _ in range(2 if name == "margin_ranking_loss" else 1)]
+    options = ({} if name == "soft_margin_loss" else {"margin": margin}) | call.reduction()
+    assert_parity(getattr(functional, name), getattr(torch_functional, name), (*scores, target), options)
+
+
+def torchvision_focal(
+    input: torch.Tensor, target: torch.Tensor, alpha: float = 0.25, gamma: float = 2, reduction: str = "none"
+) -> torch.Tensor:
+    """Return the focal loss by the formula of `torchvision.ops.sigmoid_focal_loss`, which is not in torch."""
+    entropy = torch_functional.binary_cross_entropy_with_logits(input, target, reduction="none")
+    probability = torch.sigmoid(input)
+    of_target = probability * target + (1 - probability) * (1 - target)
+    loss = entropy * (1 - of_target) ** gamma
+    if alpha >= 0:
+        loss = (alpha * target + (1 - alpha) * (1 - target)) * loss
+    return {"none": loss, "mean": loss.mean(), "sum": loss.sum()}[reduction]
+
+
+@EXAMPLES
+@given(
+    call=calls,
+    shape=shapes,
+    alpha=st.just(-1.0) | st.floats(0, 1),
+    gamma=st.sampled_from([0.0, 1.0, 2.0]) | st.floats(0.25, 4),
+    hard=st.booleans(),
+)
+def test_focal(call: Call, shape: tuple[int, ...], alpha: float, gamma: float, hard: bool) -> None:
+    """Of logits for which torchvision's formula loses few digits."""
+    target = call.uniform(shape, 0, 1)
+    args = call.uniform(shape, -6, 6), target.round() if hard else target
+    options = {"alpha": alpha, "gamma": gamma, **call.reduction()}
+    assert_parity(functional.sigmoid_focal_loss, torchvision_focal, args, options)
 
 
 LARGE = [

@@ -15,6 +15,7 @@ import lossrs
 import lossrs.functional
 import ml_dtypes
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional
 from torch.testing._internal.common_methods_invocations import op_db
@@ -118,6 +119,53 @@ def coarsened(tolerance: Tolerance, loss: Any) -> Tolerance:
     return Tolerance(factor * tolerance.rtol, factor * tolerance.atol)
 
 
+#: Losses whose targets are 1 or -1 to us, and any number to torch.
+SIGNED = ("hinge_embedding_loss", "margin_ranking_loss", "soft_margin_loss")
+
+
+def kernel_of(loss: Any) -> Any:
+    """Return what knows the operands of a function of ours, or of an object."""
+    return (loss if isinstance(loss, lossrs.Loss) else class_of(loss)())._kernel
+
+
+def agreed(loss: Any, args: Sequence[Any]) -> list[Any]:
+    """Return arguments that both take. Where that are not torch's own, it is asserted that we refuse those.
+
+    Signs: torch takes any number for one; for others than 1 and -1 its formulas mean nothing, so we compare the signs.
+    NaN: torch's hinges have a slope of 0 there, ours have NaN, and so has the loss of both; we compare with 0 instead.
+    Shapes: torch broadcasts the operands of some losses, a variance along any axis; we compare with them spread out.
+    """
+    name = class_of(loss).function_name
+    operands = dict(zip(kernel_of(loss).operands, args, strict=False))
+    others = args[len(operands) :]
+    if name not in (*SIGNED, "gaussian_nll_loss"):
+        return list(args)
+    shapes = {operand: tensor.shape for operand, tensor in operands.items()}
+    shape = torch.broadcast_shapes(*(own for operand, own in shapes.items() if operand != "var"))
+    shared = {"var": (shape, shape[:-1], (*shape[:-1], 1), ())}
+    spread = [operand for operand, own in shapes.items() if own not in shared.get(operand, (shape,))]
+    if spread:
+        assert_refused(loss, args, ValueError)
+        operands |= {operand: operands[operand].expand(shape).contiguous() for operand in spread}
+    if name in SIGNED and (operands["target"].abs() != 1).any():
+        assert_refused(loss, [*operands.values(), *others], lossrs.DomainError)
+        operands["target"] = operands["target"].sign() + (operands["target"] == 0)
+    missing = sum(tensor.isnan() for tensor in operands.values()) > 0
+    if name in ("hinge_embedding_loss", "margin_ranking_loss") and missing.any():
+        function = getattr(lossrs.functional, name)
+        for array in flat(function.value_and_grad(*map(to_numpy, operands.values()), reduction="none")):
+            np.testing.assert_array_equal(np.isnan(array), missing.numpy())
+        operands |= {operand: tensor.where(~tensor.isnan(), 0) for operand, tensor in operands.items()}
+    return [*operands.values(), *others]
+
+
+def assert_refused(loss: Any, args: Sequence[Any], error: type[Exception]) -> None:
+    """Check that we don't take what torch takes."""
+    for verb in (loss, loss.value_and_grad):
+        with pytest.raises(error):
+            verb(*map(to_numpy, args))
+
+
 def widened(value: Any) -> Any:
     """Return a tensor, or a module, in float64."""
     if isinstance(value, torch.nn.Module):
@@ -129,28 +177,28 @@ def torch_value_and_gradients(
     reference: Callable[..., torch.Tensor],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    inputs: int = 1,
+    places: Sequence[int] = (0,),
     grad_output: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """Return the value and the gradients in the first `inputs` arguments, of the sum if there is no `grad_output`."""
-    leaves = [arg.detach().clone().requires_grad_() for arg in args[:inputs]]
-    value = reference(*leaves, *args[inputs:], **kwargs)
+    """Return the value and the gradients in the arguments at some places, of the sum if there is no `grad_output`."""
+    leaves = {place: args[place].detach().clone().requires_grad_() for place in places}
+    value = reference(*(leaves.get(place, arg) for place, arg in enumerate(args)), **kwargs)
     return value.detach(), torch.autograd.grad(
-        value, leaves, torch.ones_like(value) if grad_output is None else grad_output
+        value, [*leaves.values()], torch.ones_like(value) if grad_output is None else grad_output
     )
 
 
 def torch_curvature(
-    reference: Callable[..., torch.Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
+    reference: Callable[..., torch.Tensor], args: Sequence[Any], kwargs: Mapping[str, Any], place: int = 0
 ) -> torch.Tensor:
-    """Return the diagonal of the Hessian of the sum of what `reference` returns."""
-    first, *others = args
-    if not first.numel():
-        return torch.zeros_like(first)
+    """Return the diagonal of the Hessian, in the argument at a place, of the sum of what `reference` returns."""
+    at = args[place].detach()
+    if not args[0].numel():
+        return torch.zeros_like(at)
     hessian = torch.autograd.functional.hessian(
-        lambda point: reference(point, *others, **kwargs).sum(), first.detach(), vectorize=True
+        lambda point: reference(*args[:place], point, *args[place + 1 :], **kwargs).sum(), at, vectorize=True
     )
-    return hessian.reshape(first.numel(), first.numel()).diagonal().reshape(first.shape)
+    return hessian.reshape(at.numel(), at.numel()).diagonal().reshape(at.shape)
 
 
 def assert_close(ours: Any, reference: torch.Tensor, tolerance: Tolerance, what: str) -> None:
@@ -177,49 +225,59 @@ def assert_array(
     assert_close(ours, reference.to(dtype), tolerance or ARRAY[dtype], what)
 
 
+def flat(results: Any) -> list[Any]:
+    """Return what a verb returns, one after the other."""
+    return [array for result in results for array in (result if isinstance(result, tuple) else (result,))]
+
+
 def assert_parity(
     loss: Any, reference: Callable[..., torch.Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
     """Hold all four verbs of `loss` against torch's `reference`, both called with `args` and `kwargs`.
 
-    The curvature only of up to `LARGEST_HESSIAN` elements, since torch has to compute the whole Hessian.
+    Derivatives with respect to all inputs that we have any for. The curvature only of up to `LARGEST_HESSIAN` elements,
+    since torch has to compute the whole Hessian.
     """
-    dtype = args[0].dtype
+    kernel = kernel_of(loss)
+    places = [kernel.operands.index(name) for name in kernel.inputs]
+    dtypes = [args[place].dtype for place in places]
     arrays, options = arguments(args, kwargs)
+    wrt = {"wrt": kernel.inputs} if len(places) > 1 else {}
     value = loss(*arrays, **options)
-    value_again, gradients = loss.value_and_grad(*arrays, **options)
+    value_again, *gradients = flat(loss.value_and_grad(*arrays, **options, **wrt))
     assert np.array_equal(value, value_again, equal_nan=True), "value_and_grad's value is not that of the call"
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
 
     exact, wide = widened(reference), [widened(arg) for arg in args]
     wide_kwargs = {name: widened(option) for name, option in kwargs.items()}
-    expected, expected_gradients = torch_value_and_gradients(exact, wide, wide_kwargs, len(gradients))
-    assert_value(value, expected, dtype, "value")
-    tolerance = coarsened(ARRAY[dtype], loss) if dtype == torch.float64 else ARRAY[dtype]
-    for at, (gradient, expected_gradient) in enumerate(zip(gradients, expected_gradients, strict=True)):
-        assert_array(gradient, expected_gradient, dtype, f"gradient in argument {at}", tolerance)
+    expected, expected_gradients = torch_value_and_gradients(exact, wide, wide_kwargs, places)
+    assert_value(value, expected, dtypes[0], "value")
+    tolerances = [coarsened(ARRAY[dtype], loss) if dtype == torch.float64 else ARRAY[dtype] for dtype in dtypes]
+    each = list(zip(kernel.inputs, dtypes, tolerances, strict=True))
+    for (name, dtype, tolerance), gradient, of_torch in zip(each, gradients, expected_gradients, strict=True):
+        assert_array(gradient, of_torch, dtype, f"gradient in {name}", tolerance)
 
-    grad_output = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
-    product = loss.backward(to_numpy(grad_output), *arrays, **options)
-    product = product if isinstance(product, tuple) else (product,)
-    _, expected_product = torch_value_and_gradients(exact, wide, wide_kwargs, len(product), grad_output.double())
-    for at, (gradient, expected_gradient) in enumerate(zip(product, expected_product, strict=True)):
-        assert_array(gradient, expected_gradient, dtype, f"vector-Jacobian product in argument {at}", tolerance)
+    grad_output = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1)).to(dtypes[0])
+    products = flat([loss.backward(to_numpy(grad_output), *arrays, **options, **wrt)])
+    _, expected_products = torch_value_and_gradients(exact, wide, wide_kwargs, places, grad_output.double())
+    for (name, dtype, tolerance), product, of_torch in zip(each, products, expected_products, strict=True):
+        assert_array(product, of_torch, dtype, f"vector-Jacobian product in {name}", tolerance)
 
-    if class_of(loss)()._kernel.has_hessian and len(gradients) == 1 and args[0].numel() <= LARGEST_HESSIAN:
-        gradient, curvature = loss.grad_and_hess(*arrays, **options)
-        assert np.array_equal(gradient, gradients[0], equal_nan=True), "grad_and_hess's gradient is another"
-        expected_curvature, tolerance = torch_curvature(exact, wide, wide_kwargs), ARRAY[dtype]
-        if reference is torch.nn.functional.binary_cross_entropy or isinstance(reference, torch.nn.BCELoss):
-            # Torch's second derivative adds 1e-12 to a probability and its complement.
-            inside = (wide[0] - 0.5).abs() < 0.5 - 1e-6
-            curvature, expected_curvature = curvature[inside.numpy()], expected_curvature[inside]
-            tolerance = Tolerance(max(tolerance.rtol, 1e-5), tolerance.atol)
-        assert_array(curvature, expected_curvature, dtype, "curvature", tolerance)
+    if kernel.has_hessian and args[0].numel() <= LARGEST_HESSIAN:
+        again = flat(loss.grad_and_hess(*arrays, **options, **wrt))
+        for gradient, other in zip(gradients, again, strict=False):
+            assert np.array_equal(gradient, other, equal_nan=True), "grad_and_hess's gradient is another"
+        for name, dtype, place, curvature in zip(kernel.inputs, dtypes, places, again[len(places) :], strict=True):
+            of_torch, tolerance = torch_curvature(exact, wide, wide_kwargs, place), ARRAY[dtype]
+            if reference is torch.nn.functional.binary_cross_entropy or isinstance(reference, torch.nn.BCELoss):
+                # Torch's second derivative adds 1e-12 to a probability and its complement.
+                inside = (wide[0] - 0.5).abs() < 0.5 - 1e-6
+                curvature, of_torch = curvature[inside.numpy()], of_torch[inside]
+                tolerance = Tolerance(max(tolerance.rtol, 1e-5), tolerance.atol)
+            assert_array(curvature, of_torch, dtype, f"curvature in {name}", tolerance)
 
-    if dtype in NATIVE:
-        native, native_gradients = torch_value_and_gradients(reference, args, kwargs, len(gradients))
-        tolerance = coarsened(NATIVE[dtype], loss)
+    if dtypes[0] in NATIVE:
+        native, native_gradients = torch_value_and_gradients(reference, args, kwargs, places)
+        tolerance = coarsened(NATIVE[dtypes[0]], loss)
         assert_close(value, native, tolerance, "value, against torch in this dtype")
-        for gradient, native_gradient in zip(gradients, native_gradients, strict=True):
-            assert_close(gradient, native_gradient, tolerance, "gradient, against torch in this dtype")
+        for gradient, of_torch in zip(gradients, native_gradients, strict=True):
+            assert_close(gradient, of_torch, tolerance, "gradient, against torch in this dtype")

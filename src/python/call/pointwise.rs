@@ -141,13 +141,15 @@ impl<'a, 'py> Pointwise<'a, 'py> {
         self.interruptible(layout.len(), |stop| {
             // SAFETY: the arrays live as long as the call; results were checked to be writable and apart from what is read.
             unsafe {
-                let total = match reduction {
-                    Reduction::None | Reduction::Sum => 1.0,
-                    _ if divisors > 0 => pointwise::total_weight::<T>(&layout, &weights[..divisors], stop)?.value(),
-                    _ => layout.len() as f64,
+                let weight =
+                    || pointwise::total_weight::<T>(&layout, &weights[..divisors], stop).map(|sum| sum.value());
+                let total = match (reduction, divisors > 0) {
+                    (Reduction::None | Reduction::Sum, _) => 1.0,
+                    (Reduction::Mean, false) => layout.len() as f64,
+                    (Reduction::Mean, true) => weight()?,
+                    (Reduction::BatchMean, false) => entries,
+                    (Reduction::BatchMean, true) => weight()? * (entries / layout.len() as f64),
                 };
-                let total =
-                    if reduction == Reduction::BatchMean { total * (entries / layout.len() as f64) } else { total };
                 let mut call = pointwise::Call {
                     layout: &layout,
                     want: Want::Value,
