@@ -18,6 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lossrs.scoring import ScoreError, score
+from lossrs.scoring.batches import ENDINGS, batches
+from lossrs.scoring.files import find_files
+from lossrs.scoring.score import _Survey
+from lossrs.scoring.where import Where
 
 ROWS, CLASSES = 1_000, 4
 SPECIES = ["cat", "dog", "hen", "owl"]
@@ -450,6 +454,7 @@ EXPRESSIONS = {
     "true": [0, 1, 2, 3, 4, 5],
     "false or x == 1": [0],
     "i > 99999999999999999999999": [],
+    f"i < 1{'0' * 400} and x > -1{'0' * 400}": [0, 3, 5],
     "(((x == 1)))": [0],
     "x == 1 or\n x == 2": [0, 1],
 }
@@ -540,6 +545,7 @@ class TestWhere:
             ("1 < s", "this is int64, column 's' holds string; they do not compare, at character 5"),
             ("t == 1", "column 't' holds bool, this is int64; they do not compare, at character 6"),
             ("d > 'soon'", "'soon' cannot be read as date32[day], at character 5"),
+            ("d == t", "where 'd == t': Function 'equal' has no kernel"),
             ("d > 3", "where 'd > 3': Function 'greater' has no kernel matching input types"),
             ("y > 3", "table.parquet: no column 'y'"),
             ("valeu > 3", "no column 'valeu' (did you mean 'value'?)"),
@@ -785,6 +791,36 @@ print(found.overall.rows, max(seen) - seen[0])
         peaks.append(int(found[1]))
     # Two or three pages of a column are open at a time, of up to 1 MiB each.
     assert max(peaks) < 160 << 20, peaks
+
+
+def test_text_that_is_no_text(tmp_path):
+    offsets, data = pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"a\xff")
+    names = pa.Array.from_buffers(pa.string(), 2, [None, offsets, data])
+    path = write(tmp_path / "table.arrow", pa.table({"x": [0.0, 1.0], "y": [0.0, 1.0], "g": names}))
+    with pytest.raises(ScoreError, match="column 'g' holds text that is not UTF-8"):
+        score(path, "l1_loss", input="x", target="y", by="g")
+
+
+def test_row_numbers_are_over_all_files(tmp_path):
+    for of, rows in (("a", slice(0, 300)), ("b", slice(300, 400)), ("c", slice(400, 1_000))):
+        for ending in ("parquet", "csv"):
+            write(tmp_path / ending / f"of={of}" / f"part.{ending}", table(rows))
+    for ending, shard in itertools.product(("parquet", "csv"), ((1, 1), (1, 2), (2, 2))):
+        for where, chosen in (
+            ("w > 0.5", weights > 0.5),
+            ("w > 0.5 and of != 'b'", np.delete(weights > 0.5, np.s_[300:400])),
+        ):
+            condition = Where(where)
+            survey = _Survey({"input": "w"}, [], condition, False)
+            parts = survey.parts(find_files([tmp_path / ending], ENDINGS), shard)
+            found = [batch.row_numbers() for batch in batches(parts, survey.request(77))]
+            numbers = np.concatenate(found) if found else np.empty(0, int)
+            expected = np.flatnonzero(chosen)
+            if shard == (1, 1):
+                np.testing.assert_array_equal(numbers, expected)
+            else:
+                assert np.isin(numbers, expected).all()
+                assert len(numbers) < len(expected) or ending == "csv"
 
 
 def test_no_thread_stays_behind(whole, tmp_path):

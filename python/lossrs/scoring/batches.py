@@ -102,8 +102,9 @@ def _reading(path: Path) -> Iterator[None]:
     except (
         OSError,
         ValueError,
+        TypeError,
         EOFError,
-        NotImplementedError,
+        RuntimeError,
         KeyError,
         zipfile.BadZipFile,
         zlib.error,
@@ -144,8 +145,7 @@ def _batches(parts: Iterable[Part], request: Request, opened: Table | None) -> G
         first_row = rows_before if part.first_row is None else part.first_row
         end = table.rows if part.last is None else part.last
         seen = part.first
-        pieces = table.pieces(request, part.first, part.last)
-        for start, rows, numbers, texts in () if where is not None and where.excludes(file.constants) else pieces:
+        for start, rows, numbers, texts in table.pieces(request, part.first, part.last):
             seen = start + rows
             for columns, names in ((numbers, request.numbers), (texts, request.texts)):
                 columns |= {name: file.constants[name] for name in names if name in file.constants}
@@ -272,7 +272,6 @@ class _Parquet:
         return list(itertools.accumulate(rows, initial=0))
 
     def pieces(self, request: Request, first: int, last: int | None) -> Iterator[Piece]:
-
         wanted = request.columns(self.file)
         with _reading(self.path):
             schema = self._schema
@@ -301,7 +300,7 @@ class _Parquet:
         fragment = dataset.ParquetFileFormat().make_fragment(path, fs.LocalFileSystem(), row_groups=groups)
         try:
             return [part.row_groups[0].id for part in fragment.split_by_row_group(expression, schema)]
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        except pa.ArrowException:
             return groups  # where it is evaluated, an error can say more
 
     def _row_bytes(self, field: Any) -> float:

@@ -372,4 +372,7 @@ def _arrow_distinct(name: str, column: Any, batch: Batch) -> tuple[list[Part], A
         codes = numbers[indices]
     else:  # a dictionary may be much larger than the batch
         used, codes = np.unique(indices, return_inverse=True)
-    return column.dictionary.take(pa.array(used, mask=used == size)).to_pylist(), codes
+    try:
+        return column.dictionary.take(pa.array(used, mask=used == size)).to_pylist(), codes
+    except UnicodeDecodeError:
+        raise batch.error(name, " holds text that is not UTF-8") from None

@@ -203,7 +203,7 @@ class _Survey:
         self._first: Path | None = None
 
     def parts(self, files: Sequence[File], shard: tuple[int, int]) -> list[Part]:
-        """Look at all files and return the parts of this share."""
+        """Look at all files and return the parts of this share, without the files whose paths the filter rules out."""
         kept: list[File] = []
         units: list[list[int]] = []
         for file in files:
@@ -211,6 +211,8 @@ class _Survey:
             # What a file holds is nearer to the truth than what its path says.
             file = File(file.path, {name: file.constants[name] for name in file.constants if name not in table.names})
             self._compare(table, file)
+            if self._where is not None and self._where.excludes(file.constants):
+                continue
             if self.rows is not None:
                 self.rows = None if table.rows is None else self.rows + table.rows
             if shard != (1, 1):

@@ -18,6 +18,7 @@ for pyarrow to find the row groups whose statistics rule them out.
 from __future__ import annotations
 
 import ast
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -192,7 +193,7 @@ class Where:
 
         try:
             return self._truth(node, column)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except pa.ArrowException as error:
             raise ScoreError(f"where {self._text!r}: {' '.join(str(error).split())}") from error
 
     def _truth(self, node: ast.expr, column: Callable[[str], _Operand]) -> Any:
@@ -216,7 +217,6 @@ class Where:
     def _comparison(
         self, operator: ast.cmpop, left: ast.expr, right: ast.expr, column: Callable[[str], _Operand]
     ) -> Any:
-
         if isinstance(operator, ast.Is | ast.IsNot):
             operand, _ = self._operand(left, column)
             return _call("is_null" if isinstance(operator, ast.Is) else "is_valid", operand)
@@ -228,7 +228,6 @@ class Where:
         return self._compared(_COMPARISONS[type(operator)], left, right, column)
 
     def _compared(self, how: str, left: ast.expr, right: ast.expr, column: Callable[[str], _Operand]) -> Any:
-
         (x, x_type), (y, y_type) = self._operand(left, column), self._operand(right, column)
         if (converted := self._converted(right, y_type, x_type)) is not None:
             y, y_type = converted, x_type
@@ -259,7 +258,7 @@ class Where:
             return column(name)
         value = self._constant(node)
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            value = float(value)
+            value = float(value) if abs(value) < 2**1023 else math.inf if value > 0 else -math.inf
         scalar = pa.scalar(value)
         return scalar, scalar.type
 
