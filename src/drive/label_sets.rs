@@ -8,7 +8,7 @@ use crate::drive::block::{self, BLOCK, Block, LANES, Number};
 use crate::drive::rows::{Call, ELEMENTS_PER_TASK, Found, Misfit, Target};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel};
-use crate::loss::{Jet, LabelSets};
+use crate::loss::LabelSets;
 use crate::real::Real;
 use crate::storage;
 use crate::sum::ExactSum;
@@ -144,13 +144,12 @@ impl<L: LabelSets, T: Real, const VALUE: bool, const SLOPE: bool, const CURVATUR
             (others.as_chunks::<LANES>().0, slope.as_chunks_mut::<LANES>().0, curvature.as_chunks_mut::<LANES>().0);
         for chunk in 0..others.len() {
             let [mut losses, mut firsts, mut seconds] = [[T::ZERO; LANES]; 3];
+            let others = &others[chunk];
             for lane in 0..LANES {
-                let other = others[chunk][lane];
-                let Jet { value, slope: [first], curvature: [second] } = loss.at(score - other);
-                let counts = other != -T::INFINITY;
-                losses[lane] = if counts { value } else { T::ZERO };
-                firsts[lane] = if counts { first } else { T::ZERO };
-                seconds[lane] = if counts { second } else { T::ZERO };
+                let distance = score - others[lane];
+                let distance = if others[lane] == -T::INFINITY { T::INFINITY } else { distance };
+                let jet = loss.at(distance);
+                (losses[lane], [firsts[lane]], [seconds[lane]]) = (jet.value, jet.slope, jet.curvature);
             }
             for lane in 0..LANES {
                 if VALUE {
