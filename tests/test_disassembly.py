@@ -36,6 +36,15 @@ DRIVERS = {
 #: Those that are compiled for one type, whatever the buffers hold.
 UNTYPED = {"Sequencewise": ("sequences::Advance", "sequences::Retreat"), "Region": ()}
 
+#: The kernels of the driver of regions, which all its formulas share, and how many flags each is compiled for.
+REGIONS = {
+    "Sums": 3,
+    "Derive": 3,
+    "DeriveSoftmax": 2,
+    **dict.fromkeys(["Complement", "Raise", "Exponentials", "Invert", "Normalise", "Average", "Centre"], 0),
+    **dict.fromkeys(["LeaveOut", "Stray"], 0),
+}
+
 #: What a kernel may call, and why.
 MAY_CALL = {
     r"(memcpy|memmove|memset|bcmp)@": "copies and fills of whole blocks, and comparisons of names",
@@ -75,7 +84,7 @@ class Kernel:
     @property
     def is_formula(self) -> bool:
         """Whether it evaluates a loss, rather than read, write, sum or weigh a block."""
-        return bool(re.search("_lossrs::losses::|linear::Cap|linear::Uncap", self.name))
+        return bool(re.search("_lossrs::losses::|linear::Cap|linear::Uncap|drive::regions::", self.name))
 
     def loops(self) -> Iterator[tuple[Instruction, ...]]:
         """Yield what lies between a jump backwards and where it goes, if that leads to the jump and has no loop within."""
@@ -143,6 +152,9 @@ def kernels(disassembly: str) -> Iterator[Kernel]:
 
 def expected_kernels() -> Iterator[str]:
     """Yield a pattern for each kernel that the formulas in the sources must have been compiled to."""
+    for (kernel, flags), number in product(REGIONS.items(), ("f32", "f64")):
+        for chosen in product(("false", "true"), repeat=flags):
+            yield rf"drive::regions::{kernel}<{', '.join([number, *chosen])}>"
     shapes = "|".join([*DRIVERS, *UNTYPED])
     for source in sorted(SOURCES.glob("*.rs")):
         formulas = re.findall(rf"\b({shapes})(?:<.*?>)? for (\w+)", source.read_text())
