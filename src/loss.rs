@@ -190,7 +190,7 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
 /// A loss of how far the scores of a row's labels, of which it has any number, are above those of the other classes:
 /// Σ_j Σ_i φ(x_j − x_i) / C over the labels j and the other classes i.
 pub trait LabelSets: Copy + Send + Sync + 'static {
-    /// φ at a distance.
+    /// φ at a distance; 0, and its derivatives, at infinity.
     fn at<T: Real>(&self, distance: T) -> Jet<T>;
 }
 

@@ -29,7 +29,7 @@ PARTS = ("true, false, false", "false, true, false", "true, true, false", "false
 DRIVERS = {
     "Pointwise": {"pointwise::Evaluate": PARTS, "pointwise::Add": ("false", "true")},
     "Rowwise": {"rows::Derive": ("false, false", "false, true", "true, false"), "tile::Evaluate": PARTS},
-    "LabelSets": {"label_sets::Sweep": PARTS},
+    "LabelSets": {"label_sets::Sweep": PARTS[1:]},
     "Embeddings": {"embeddings::Sweep": ("",), "embeddings::Evaluate": ("",), "embeddings::Derive": ("",)},
 }
 
@@ -87,7 +87,7 @@ class Kernel:
         return bool(re.search("_lossrs::losses::|linear::Cap|linear::Uncap|drive::regions::", self.name))
 
     def loops(self) -> Iterator[tuple[Instruction, ...]]:
-        """Yield what lies between a jump backwards and where it goes, if that leads to the jump and has no loop within."""
+        """Yield what lies between a jump backwards and where it goes, if that leads to the jump and holds no other loop."""
         places = {instruction.address: place for place, instruction in enumerate(self.instructions)}
         jumps = {
             place: places[jump.target[0]]
@@ -135,7 +135,7 @@ class Kernel:
             scalar = [instruction.operation for instruction in loop if SCALAR.match(instruction.operation)]
             packed = [instruction for instruction in loop if re.search("p[sd]$", instruction.operation)]
             # A loop over groups of lanes may compare or count once for all of them.
-            if len(scalar) * 16 > len(packed):
+            if len(scalar) * 8 > len(packed):
                 where = f"the loop at {loop[0].address:x}"
                 yield f"{self.instruction_set} {self.name}: {where} computes with scalars: {', '.join(scalar[:5])}"
 

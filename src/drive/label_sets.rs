@@ -79,9 +79,11 @@ impl<L: LabelSets, T: Real> Blocks<T> for Formula<L> {
             return T::ZERO;
         }
         match want {
-            Want::Value => isa.run(Sweep::<_, _, true, false, false> { loss, others, labels, results }),
             Want::Gradient => isa.run(Sweep::<_, _, false, true, false> { loss, others, labels, results }),
-            Want::ValueAndGradient => isa.run(Sweep::<_, _, true, true, false> { loss, others, labels, results }),
+            // Without derivatives the compiler finds no vectors.
+            Want::Value | Want::ValueAndGradient => {
+                isa.run(Sweep::<_, _, true, true, false> { loss, others, labels, results })
+            }
             Want::GradientAndHessian => isa.run(Sweep::<_, _, false, true, true> { loss, others, labels, results }),
         }
     }
