@@ -209,7 +209,7 @@ def fill_with_garbage(case, sample, gone, rng):
     for name, array in sample.operands.items():
         if array.shape[:1] != gone.shape:
             continue
-        if name == case.label:
+        if name == case.label or array.dtype.kind in "iu":
             array[gone] = rng.choice([-5, 10**6], array.shape)[gone]
         else:
             with np.errstate(over="ignore"):
@@ -251,8 +251,11 @@ def test_samples_of_an_ignored_label_or_of_class_weight_zero_are_left_out(case, 
     sample[case.label][:] = rng.integers(0, 4, 60)
     gone = np.arange(60) < 20
     expected = results(case, case.take(sample, ~gone))
+    sample[case.label][gone] = label = 4 if why == "of weight 0" else ignored
+    if case.expected(sample)[1][gone].any():
+        return  # Their losses are 0, but as torch has it the mean counts them: see test_rows.py.
     fill_with_garbage(case, sample, gone, rng)
-    sample[case.label][gone] = 4 if why == "of weight 0" else ignored
+    sample[case.label][gone] = label
     assert_left_out(results(case, sample), expected, gone)
 
 
