@@ -170,6 +170,7 @@ fn rowwise<T: rows::Kind + label_sets::Kind>(criterion: &mut Criterion, name: &s
             value: None,
             slope: None,
             curvature: None,
+            log_probabilities: None,
             sum: false,
         };
         each_isa(criterion, name, &format!("{number}/{wanted}"), ELEMENTS, |_| {

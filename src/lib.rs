@@ -1,5 +1,6 @@
 //! Loss functions and their derivatives on buffers, at the speed of memory.
 
+pub mod accumulate;
 pub mod drive;
 pub mod isa;
 pub mod loss;

@@ -138,6 +138,9 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     /// Whether [`Self::settle`] does anything.
     const SETTLES: bool = false;
 
+    /// Whether scores are logits, and [`Self::log_normalizer`] says what makes them log-probabilities.
+    const HAS_LOG_PROBABILITIES: bool = false;
+
     /// Which of the sums are added up; the others stay 0.
     const NEEDED: [bool; K] = [true; K];
 
@@ -168,6 +171,12 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     /// The loss.
     fn value<T: Real>(&self, row: &Row<T, K>) -> T;
 
+    /// ln Σ e^(x − m) over the scores x, of which m is the largest.
+    #[inline(always)]
+    fn log_normalizer<T: Real>(&self, _row: &Row<T, K>) -> T {
+        T::NAN
+    }
+
     /// Prepares the derivatives.
     fn slopes<T: Real>(&self, row: &Row<T, K>) -> Self::Slopes<T>;
 
@@ -181,7 +190,7 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
 /// A loss of how far the scores of a row's labels, of which it has any number, are above those of the other classes:
 /// Σ_j Σ_i φ(x_j − x_i) / C over the labels j and the other classes i.
 pub trait LabelSets: Copy + Send + Sync + 'static {
-    /// φ at a distance.
+    /// φ at a distance; 0, and its derivatives, at infinity.
     fn at<T: Real>(&self, distance: T) -> Jet<T>;
 }
 

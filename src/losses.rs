@@ -7,6 +7,7 @@ mod cosine_embedding;
 mod cross_entropy;
 pub(crate) mod ctc;
 mod gaussian_nll;
+mod hinge;
 mod hinge_embedding;
 mod huber;
 mod kl_div;
@@ -16,6 +17,7 @@ mod multi_margin;
 mod multilabel_margin;
 mod multilabel_soft_margin;
 mod nll;
+mod pinball;
 mod poisson_nll;
 mod sigmoid_focal;
 mod smooth_l1;
@@ -24,6 +26,7 @@ mod softmax_focal;
 mod squared_error;
 mod triplet_margin;
 mod tversky;
+mod tweedie_deviance;
 
 use crate::drive::regions::{Empty, Mode, Settings};
 use crate::drive::{embeddings, label_sets, linear, pointwise, rows, sequences};
@@ -91,13 +94,25 @@ pub struct Description {
     pub asked: usize,
     /// Whether the loss has a Hessian.
     pub has_hessian: bool,
+    /// Whether calls can return the logarithms of the classes' probabilities besides.
+    pub has_log_prob: bool,
+    /// Whether the mean divides by the sum of a weight for each element, where one is given.
+    pub weight_normalises: bool,
 }
 
 impl Default for Description {
     /// An input, its gradient, and a target.
     fn default() -> Self {
         let (operands, inputs) = (&["input", "target"], vec!["input"]);
-        Self { operands, optional: &[], inputs, asked: 1, has_hessian: false }
+        Self {
+            operands,
+            optional: &[],
+            inputs,
+            asked: 1,
+            has_hessian: false,
+            has_log_prob: false,
+            weight_normalises: false,
+        }
     }
 }
 
@@ -109,9 +124,14 @@ impl Loss {
                 let operands = loss.operands();
                 let inputs = loss.differentiable().iter().map(|&operand| operands[operand]).collect();
                 let (operands, asked) = (&operands[..loss.required()], loss.asked());
-                Description { operands, inputs, asked, has_hessian: true, ..Description::default() }
+                let weight_normalises = loss.weight_normalises();
+                Description { operands, inputs, asked, has_hessian: true, weight_normalises, ..Description::default() }
             }
-            Self::Rowwise(_) | Self::LabelSets(_) => Description { has_hessian: true, ..Description::default() },
+            Self::Rowwise(loss) => {
+                let has_log_prob = loss.labels.as_deref().is_some_and(rows::has_log_probabilities);
+                Description { has_hessian: true, has_log_prob, ..Description::default() }
+            }
+            Self::LabelSets(_) => Description { has_hessian: true, ..Description::default() },
             Self::Regions { .. } => Description::default(),
             Self::Embeddings(loss) => {
                 let (operands, asked) = (loss.operands(), loss.vectors());
@@ -186,6 +206,9 @@ registry! {
     "binary_cross_entropy" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropy),
     "binary_cross_entropy_with_logits" => |_p| pointwise(binary_cross_entropy::BinaryCrossEntropyWithLogits),
     "sigmoid_focal_loss" => |p| sigmoid_focal(p.optional("alpha", Parameters::number)?, p.nonnegative("gamma")?)?,
+    "pinball_loss" => |p| pointwise(pinball::Pinball { alpha: p.fraction("alpha")? }),
+    "tweedie_deviance_loss" => |p| tweedie_deviance(p.number("power")?)?,
+    "hinge_loss" => |_p| pointwise(hinge::Hinge),
     "soft_margin_loss" => |_p| pointwise(soft_margin::SoftMargin),
     "hinge_embedding_loss" => |p| pointwise(hinge_embedding::HingeEmbedding { margin: p.number("margin")? }),
     "margin_ranking_loss" => |p| pointwise(margin_ranking::MarginRanking { margin: p.number("margin")? }),
@@ -246,6 +269,19 @@ fn sigmoid_focal(alpha: Option<f64>, gamma: f64) -> Result<Loss, Invalid> {
         pointwise(SigmoidFocal::<true> { balance, gamma })
     } else {
         pointwise(SigmoidFocal::<false> { balance, gamma })
+    })
+}
+
+fn tweedie_deviance(power: f64) -> Result<Loss, Invalid> {
+    use tweedie_deviance::{TweedieDeviance, family};
+    Ok(match power {
+        0.0 => pointwise(squared_error::SquaredError),
+        1.0 => pointwise(TweedieDeviance::<{ family::POISSON }> { power }),
+        2.0 => pointwise(TweedieDeviance::<{ family::GAMMA }> { power }),
+        _ if power > 1.0 && power < 2.0 => pointwise(TweedieDeviance::<{ family::COMPOUND }> { power }),
+        _ if power > 2.0 && power.is_finite() => pointwise(TweedieDeviance::<{ family::STABLE }> { power }),
+        _ if power < 0.0 && power.is_finite() => pointwise(TweedieDeviance::<{ family::EXTREME }> { power }),
+        _ => return Err(Invalid::Value(format!("power must be at most 0 or at least 1, got {power}"))),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What Python sees: the only modules that name `pyo3` and `numpy`.
 
+mod accumulate;
 mod array;
 mod call;
 mod elementary;
@@ -67,13 +68,26 @@ impl Loss {
         self.description.asked
     }
 
+    /// Whether the mean divides by the sum of a weight for each element, where one is given.
+    #[getter]
+    fn weight_normalises(&self) -> bool {
+        self.description.weight_normalises
+    }
+
     /// Whether the loss has a Hessian.
     #[getter]
     fn has_hessian(&self) -> bool {
         self.description.has_hessian
     }
 
+    /// Whether `value` and `value_and_grad` can return the logarithms of the classes' probabilities besides.
+    #[getter]
+    fn has_log_prob(&self) -> bool {
+        self.description.has_log_prob
+    }
+
     /// The loss: a float, or an array where nothing is reduced.
+    #[pyo3(signature = (operands, arrays, sample_weight, reduction, out, log_prob=false))]
     fn value<'py>(
         &self,
         operands: &Bound<'py, PyTuple>,
@@ -81,11 +95,13 @@ impl Loss {
         sample_weight: Option<&Bound<'py, PyAny>>,
         reduction: Reduction,
         out: Option<&Bound<'py, PyAny>>,
+        log_prob: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.evaluate(&Arguments { operands, arrays, sample_weight, reduction }, out)
+        self.evaluate(&Arguments { operands, arrays, sample_weight, reduction }, out, log_prob)
     }
 
     /// The loss and its gradients.
+    #[pyo3(signature = (operands, arrays, sample_weight, reduction, out, wrt, log_prob=false))]
     fn value_and_grad<'py>(
         &self,
         operands: &Bound<'py, PyTuple>,
@@ -94,8 +110,9 @@ impl Loss {
         reduction: Reduction,
         out: Option<&Bound<'py, PyAny>>,
         wrt: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        self.differentiate(&Arguments { operands, arrays, sample_weight, reduction }, wrt, out)
+        log_prob: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        self.differentiate(&Arguments { operands, arrays, sample_weight, reduction }, wrt, out, log_prob)
     }
 
     /// The gradients and the diagonals of the Hessians.
@@ -192,6 +209,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<Loss>()?;
     module.add_class::<exact_sum::ExactSum>()?;
+    module.add_class::<accumulate::Accumulation>()?;
     module.add("LabelError", module.py().get_type::<error::LabelError>())?;
     module.add("DomainError", module.py().get_type::<error::DomainError>())?;
     module.add_function(wrap_pyfunction!(elementary::elementary, module)?)?;

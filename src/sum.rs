@@ -139,6 +139,15 @@ impl ExactSum {
         if negative { -magnitude(&self.digits(-1).0[..end]) } else { magnitude(&digits[..end]) }
     }
 
+    /// The infinities and NaNs aside, the sum as integers times powers of two: (negative, integer, exponent), one for each
+    /// digit of the fixed-point number that is not 0.
+    pub fn terms(&self) -> impl Iterator<Item = (bool, u32, i32)> {
+        let (digits, negative) = self.digits(1);
+        let digits = if negative { self.digits(-1).0 } else { digits };
+        let place = move |(i, digit)| (negative, digit, 32 * i as i32 - 1074);
+        digits.into_iter().enumerate().filter(|&(_, digit)| digit != 0).map(place)
+    }
+
     /// The state, little-endian: the fixed-point number in two's complement, then the sum of infinities and NaNs. It
     /// depends on nothing but the values added.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {

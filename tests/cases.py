@@ -136,7 +136,7 @@ class Case:
         def draw(operand):
             own = SHAPES[operand.shape](shape, axes)
             array = np.asarray(DRAW[operand.kind](rng, own, shape, axes))
-            if operand.kind != "label":
+            if operand.kind not in ("label", "label set"):
                 return array.astype(dtype)
             ignored = getattr(self.loss_class(**options), "ignore_index", None)
             if ignored is not None:

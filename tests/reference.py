@@ -20,6 +20,11 @@ def labels(rng, shape, first, axes):
     return rng.integers(0, first[axes[0]], shape)
 
 
+def label_sets(rng, shape, first, axes):
+    """Return labels, some of them twice, that end with a -1, or do not end."""
+    return rng.integers(-1, first[axes[0]], shape)
+
+
 def distributions(rng, shape, first, axes):
     array = rng.uniform(1 / 16, 15 / 16, shape)
     return array / array.sum(axes, keepdims=True)
@@ -37,15 +42,14 @@ DRAW: dict[str, Callable[..., Any]] = {
     "sign": lambda rng, shape, *_: rng.choice([-1, 1], shape),
     "binary": lambda rng, shape, *_: rng.integers(0, 2, shape),
     "label": labels,
+    "label set": label_sets,
     "distribution": distributions,
-    "distribution of classes": lambda rng, shape, first, axes: distributions(rng, shape, first, 1),
 }
 
 #: The shape of an operand, of that of the first and of its axes that a loss is of.
 SHAPES: dict[str, Callable[..., tuple[int, ...]]] = {
     "same": lambda first, axes: first,
     "samples": lambda first, axes: tuple(np.delete(first, axes).tolist()),
-    "positions": lambda first, axes: (*first[:1], *first[2:]),
     "classes": lambda first, axes: (first[axes[0]],),
     "of one column": lambda first, axes: (*first[:-1], 1) if first else (),
     "without columns": lambda first, axes: first[:-1],
@@ -101,11 +105,11 @@ def pointwise(formula, *variants, weights=(), magnitude=None, ulp=6, **kinds) ->
     return Reference(formula, operands, variants, arrays, magnitude=magnitude, ulp=ulp)
 
 
-def rowwise(formula, *variants, weights=(), magnitude=None, **operands) -> Reference:
+def rowwise(formula, *variants, weights=(), magnitude=None, ulp=6, **operands) -> Reference:
     """Return the reference of a loss of a row of scores, whose axis of classes is 1."""
     arrays = {name: Operand("probability", "classes") for name in weights}
     shapes = ((5,), (7, 3), (3, 4, 5), (2, 3, 4, 2), (3, 1), (1, 67))
-    return Reference(formula, operands, variants, arrays, lambda ndim: (class_axis(ndim),), shapes, magnitude)
+    return Reference(formula, operands, variants, arrays, lambda ndim: (class_axis(ndim),), shapes, magnitude, ulp)
 
 
 def embeddings(formula, *variants, vectors, target=None, magnitude=None, ulp=12) -> Reference:
@@ -114,25 +118,6 @@ def embeddings(formula, *variants, vectors, target=None, magnitude=None, ulp=12)
     shapes = ((5,), (7, 3), (2, 3, 4), (3, 1), (1, 37))
     return Reference(
         formula, operands, variants, axes=lambda ndim: (ndim - 1,), shapes=shapes, magnitude=magnitude, ulp=ulp
-    )
-
-
-def of_regions(formula, *variants) -> Reference:
-    """Return the reference of a loss of images, classes along axis 1."""
-    masks, soft = Operand("binary"), Operand("probability")
-    several = (
-        Variant({"mode": "multilabel", "empty": "zero"}, {"target": soft}),
-        Variant({"mode": "multiclass", "empty": "skip"}, {"target": Operand("label", "positions")}),
-        Variant({"mode": "multiclass"}, {"target": Operand("distribution of classes")}),
-        Variant({"from_logits": False}, {"input": soft}),
-    )
-    return Reference(
-        formula,
-        {"input": Operand("logit"), "target": masks},
-        several + variants,
-        axes=lambda ndim: tuple(range(1, ndim)),
-        shapes=((7, 3), (3, 4, 5), (2, 3, 4, 2), (3, 1), (1, 67)),
-        ulp=48,
     )
 
 
@@ -181,6 +166,39 @@ def sigmoid_focal(input, target, alpha=0.25, gamma=2.0):
     away = target * np.exp(-negative) + (1 - target) * np.exp(-positive)
     balance = 1 if alpha is None or alpha < 0 else alpha * target + (1 - alpha) * (1 - target)
     return times(balance * away**gamma, entropy), 1
+
+
+def pinball(input, target, alpha=0.5):
+    distance = target - input
+    return np.where(distance < 0, (alpha - 1) * distance, alpha * distance), 1
+
+
+def tweedie_terms(input, target, power):
+    one, other = 1 - np.longdouble(power), 2 - np.longdouble(power)
+    if power == 0:
+        yield (input - target) ** 2
+    elif power == 1:
+        yield 2 * np.where(target == 0, 0, target * np.log(np.where(target == 0, 1, target) / input))
+        yield 2 * (input - target)
+    elif power == 2:
+        yield 2 * np.log(input / target)
+        yield 2 * (target - input) / input
+    else:
+        yield 2 * np.maximum(target, 0) ** other / (one * other)
+        yield -2 * target * input**one / one
+        yield 2 * input**other / other
+
+
+def tweedie(input, target, power=1.0):
+    return sum(tweedie_terms(input, target, power)), 1
+
+
+def tweedie_magnitude(input, target, power=1.0):
+    return sum(map(abs, tweedie_terms(input, target, power)))
+
+
+def hinge(input, target):
+    return np.maximum(0, 1 - target * input), 1
 
 
 def soft_margin(input, target):
@@ -276,6 +294,58 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, label_smoothing
     return times(kept, times(weight * target, distance).sum(axis)), times(kept, divisor)
 
 
+def softmax_focal(input, target, alpha=None, gamma=2.0, ignore_index=-100):
+    axis, kept = class_axis(input.ndim), target != ignore_index
+    losses, _ = cross_entropy(input, target, alpha, ignore_index)
+    _, target, _ = over_classes(input, target, None)
+    powers = np.exp(input - input.max(axis, keepdims=True))
+    return losses * (((1 - target) * powers).sum(axis) / powers.sum(axis)) ** gamma, kept.astype(input.dtype)
+
+
+def multi_margins(input, target, weight):
+    """Return the difference to each score that matters, and what it counts for."""
+    axis = class_axis(input.ndim)
+    weight, target, _ = over_classes(input, target, weight)
+    label = (target * input).sum(axis, keepdims=True)
+    return input - label, (1 - target) * (target * weight).sum(axis, keepdims=True) / input.shape[axis]
+
+
+def multi_margin(input, target, p=1, margin=1.0, weight=None):
+    differences, weight = multi_margins(input, target, weight)
+    return (weight * np.maximum(0, margin + differences) ** p).sum(class_axis(input.ndim)), 1
+
+
+def multi_margin_magnitude(input, target, p=1, margin=1.0, weight=None):
+    differences, weight = multi_margins(input, target, weight)
+    return (weight * (abs(margin) + abs(differences)) ** p).sum(class_axis(input.ndim))
+
+
+def multilabel_margins(input, target):
+    """Return how far each score is above each other one, and what that counts for, along the last two axes."""
+    axis = class_axis(input.ndim)
+    input, target = np.moveaxis(input, axis, -1), np.moveaxis(target, axis, -1)
+    counts = np.logical_and.accumulate(target != -1, -1)
+    classes = np.arange(input.shape[-1])
+    times_there = ((target[..., None] == classes) & counts[..., None]).sum(-2)
+    weight = times_there[..., None] * (times_there[..., None, :] == 0) / input.dtype.type(len(classes))
+    return input[..., None] - input[..., None, :], weight
+
+
+def multilabel_margin(input, target):
+    distances, weight = multilabel_margins(input, target)
+    return (weight * np.maximum(0, 1 - distances)).sum((-1, -2)), 1
+
+
+def multilabel_margin_magnitude(input, target):
+    distances, weight = multilabel_margins(input, target)
+    return (weight * (1 + abs(distances))).sum((-1, -2))
+
+
+def multilabel_soft_margin(input, target, weight=1.0):
+    losses, _ = binary_cross_entropy_with_logits(input, target, weight)
+    return losses.mean(-1), 1
+
+
 def negative_log_likelihood(input, target, weight=None, ignore_index=-100):
     kept = target != ignore_index
     weight, target, divisor = over_classes(input, target, weight)
@@ -367,88 +437,6 @@ LABEL = Operand("label", "samples")
 PAIR, TRIPLET = ("input1", "input2"), ("anchor", "positive", "negative")
 
 
-def probabilities(input, mode, from_logits):
-    """Return probabilities and their complements, classes along axis 1."""
-    if not from_logits:
-        return input, 1 - input
-    with np.errstate(over="ignore"):
-        if mode != "multiclass":
-            return 1 / (1 + np.exp(-input)), 1 / (1 + np.exp(input))
-    powers = np.exp(input - input.max(1, keepdims=True))
-    total = powers.sum(1, keepdims=True)
-    others = np.stack([np.delete(powers, c, 1).sum(1) for c in range(input.shape[1])], 1)
-    return powers / total, others / total
-
-
-def regions(complement):
-    """Return the losses of images from that of a class, and whether each counts."""
-
-    def formula(
-        input,
-        target,
-        mode="binary",
-        from_logits=True,
-        weight=None,
-        ignore_index=None,
-        per_image=True,
-        empty="smooth",
-        smooth_numerator=1e-5,
-        smooth_denominator=1e-5,
-        **options,
-    ):
-        has_labels = mode == "multiclass" and target.ndim < input.ndim
-        input = input.reshape(len(input), 1 if mode == "binary" else input.shape[1], -1)
-        target = target.reshape(len(target), 1 if has_labels else input.shape[1], -1)
-        kept = np.broadcast_to(True if ignore_index is None else target != ignore_index, input.shape)
-        if has_labels:
-            target = target == np.arange(input.shape[1])[:, None]
-        p, q = probabilities(input, mode, from_logits)
-        p, q, g = np.where(kept, p, 0), np.where(kept, q, 1), np.where(kept, target, 0).astype(input.dtype)
-        if not per_image:
-            p, q, g = (np.moveaxis(array, 1, 0).reshape(1, array.shape[1], -1) for array in (p, q, g))
-        absent = ~g.any(-1)
-        # Of errors, as their difference from one would cancel.
-        over, under = p * (1 - g), q * g
-        if options.pop("squared", False):
-            over, under = np.maximum(over - under, 0) ** 2, np.maximum(under - over, 0) ** 2
-        sums = ((p * g).sum(-1), over.sum(-1), under.sum(-1))
-        losses = complement(*sums, smooth_numerator, smooth_denominator, **options)
-        weight = np.ones(p.shape[1], input.dtype) if weight is None else np.asarray(weight, input.dtype)
-        weight = np.where(absent & (empty == "skip"), 0, weight)
-        losses = times(weight, np.where(absent & (empty != "smooth"), 0, losses)).sum(1)
-        total = weight.sum(1)
-        losses, counts = np.divide(losses, total, out=np.zeros_like(losses), where=total != 0), total != 0
-        return (losses, counts) if per_image else (losses[0], counts[0])
-
-    return formula
-
-
-def ratio(numerator, denominator):
-    """Return a ratio in which 0/0 is 0."""
-    return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator != 0)
-
-
-@regions
-def dice(both, over, under, n, d):
-    return ratio(over + under + (d - n), 2 * both + over + under + d)
-
-
-@regions
-def jaccard(both, over, under, n, d):
-    return ratio(over + under + (d - n), both + over + under + d)
-
-
-@regions
-def tversky(both, over, under, n, d, alpha=0.5, beta=0.5):
-    return ratio(alpha * over + beta * under + (d - n), both + alpha * over + beta * under + d)
-
-
-@regions
-def focal_tversky(both, over, under, n, d, alpha=0.3, beta=0.7, gamma=0.75):
-    errors = alpha * over + beta * under
-    return ratio(errors + (d - n), both + errors + d) ** gamma
-
-
 REFERENCES = {
     "mse_loss": pointwise(squared_error, weights=["weight"], input="real", target="real"),
     "l1_loss": pointwise(absolute_error, weights=["weight"], input="real", target="real"),
@@ -473,6 +461,20 @@ REFERENCES = {
         input="logit",
         target="probability",
     ),
+    "pinball_loss": pointwise(pinball, options(alpha=0.125), options(alpha=1.0), input="real", target="real"),
+    "tweedie_deviance_loss": pointwise(
+        tweedie,
+        options(power=0.0),
+        options(power=1.5),
+        options(power=-0.5),
+        Variant({"power": 2.0}, {"target": Operand("positive")}),
+        Variant({"power": 3.0}, {"target": Operand("positive")}),
+        magnitude=tweedie_magnitude,
+        ulp=12,
+        input="positive",
+        target="count",
+    ),
+    "hinge_loss": pointwise(hinge, input="real", target="sign"),
     "soft_margin_loss": pointwise(soft_margin, input="logit", target="sign"),
     "hinge_embedding_loss": pointwise(hinge_embedding, options(margin=2.5), input="real", target="sign"),
     "margin_ranking_loss": pointwise(
@@ -529,6 +531,39 @@ REFERENCES = {
         input=Operand("logit"),
         target=LABEL,
     ),
+    "softmax_focal_loss": rowwise(
+        softmax_focal,
+        options(gamma=0.0, ignore_index=0),
+        options(gamma=0.5),
+        options(gamma=3.25),
+        weights=["alpha"],
+        ulp=16,
+        input=Operand("logit"),
+        target=LABEL,
+    ),
+    "multi_margin_loss": rowwise(
+        multi_margin,
+        options(p=2, margin=0.75),
+        options(margin=-0.5),
+        weights=["weight"],
+        magnitude=multi_margin_magnitude,
+        input=Operand("real"),
+        target=LABEL,
+    ),
+    "multilabel_margin_loss": rowwise(
+        multilabel_margin,
+        magnitude=multilabel_margin_magnitude,
+        input=Operand("real"),
+        target=Operand("label set"),
+    ),
+    "multilabel_soft_margin_loss": Reference(
+        multilabel_soft_margin,
+        {"input": Operand("logit"), "target": Operand("probability")},
+        (Variant({}, {"target": Operand("binary")}),),
+        {"weight": Operand("probability")},
+        axes=lambda ndim: (ndim - 1,),
+        shapes=((5,), (7, 3), (3, 4, 5), (2, 3, 4, 2), (3, 1), (1, 67)),
+    ),
     "cosine_embedding_loss": embeddings(
         cosine_embedding,
         options(margin=-0.5),
@@ -567,15 +602,14 @@ REFERENCES = {
         vectors=TRIPLET,
         magnitude=triplet_margin_with_distance_magnitude,
     ),
-    "dice_loss": of_regions(dice, options(squared=True), options(ignore_index=1)),
-    "jaccard_loss": of_regions(jaccard, options(squared=True)),
-    "tversky_loss": of_regions(tversky, options(alpha=0.25, beta=1.5)),
-    "focal_tversky_loss": of_regions(focal_tversky, options(gamma=2.0)),
 }
 
 #: The losses that a suite of their own tests, and why this form does not suit them.
 OWN_SUITES: dict[str, str] = {
     "ctc_loss": "test_ctc.py: operands of several shapes, some of them lengths",
     "linear_cross_entropy": "test_linear_cross_entropy.py: its losses are as accurate as products of matrices",
-    "ctc_loss": "test_ctc.py (operands are of several shapes, some of them lengths)",
+    "dice_loss": "test_regions.py: targets of several kinds, and one loss of a batch as well as of an image",
+    "focal_tversky_loss": "test_regions.py: targets of several kinds, and one loss of a batch as well as of an image",
+    "jaccard_loss": "test_regions.py: targets of several kinds, and one loss of a batch as well as of an image",
+    "tversky_loss": "test_regions.py: targets of several kinds, and one loss of a batch as well as of an image",
 }

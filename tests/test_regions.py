@@ -11,6 +11,7 @@ from cases import BFLOAT16, FLOATS, INTEGERS, bits, instruction_set, threads, ul
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import LAYOUTS
+from reference import times
 
 NAMES = ("dice_loss", "jaccard_loss", "tversky_loss", "focal_tversky_loss")
 MODES = ("binary", "multilabel", "multiclass")
@@ -27,6 +28,101 @@ SMOOTHINGS = (
     {"smooth_numerator": 0.0, "smooth_denominator": 0.0},
     {"smooth_numerator": 0.5, "smooth_denominator": 1.0},
 )
+
+
+def probabilities(input, mode, from_logits):
+    """Return probabilities and their complements, classes along axis 1."""
+    if not from_logits:
+        return input, 1 - input
+    with np.errstate(over="ignore"):
+        if mode != "multiclass":
+            return 1 / (1 + np.exp(-input)), 1 / (1 + np.exp(input))
+    powers = np.exp(input - input.max(1, keepdims=True))
+    total = powers.sum(1, keepdims=True)
+    others = np.stack([np.delete(powers, c, 1).sum(1) for c in range(input.shape[1])], 1)
+    return powers / total, others / total
+
+
+def regions(complement):
+    """Return the losses of images from that of a class, and whether each counts."""
+
+    def formula(
+        input,
+        target,
+        mode="binary",
+        from_logits=True,
+        weight=None,
+        ignore_index=None,
+        per_image=True,
+        empty="smooth",
+        smooth_numerator=1e-5,
+        smooth_denominator=1e-5,
+        **options,
+    ):
+        has_labels = mode == "multiclass" and target.ndim < input.ndim
+        input = input.reshape(len(input), 1 if mode == "binary" else input.shape[1], -1)
+        target = target.reshape(len(target), 1 if has_labels else input.shape[1], -1)
+        kept = np.broadcast_to(True if ignore_index is None else target != ignore_index, input.shape)
+        if has_labels:
+            target = target == np.arange(input.shape[1])[:, None]
+        p, q = probabilities(input, mode, from_logits)
+        p, q, g = np.where(kept, p, 0), np.where(kept, q, 1), np.where(kept, target, 0).astype(input.dtype)
+        if not per_image:
+            p, q, g = (np.moveaxis(array, 1, 0).reshape(1, array.shape[1], -1) for array in (p, q, g))
+        absent = ~g.any(-1)
+        # Of errors, as their difference from one would cancel.
+        over, under = p * (1 - g), q * g
+        if options.pop("squared", False):
+            over, under = np.maximum(over - under, 0) ** 2, np.maximum(under - over, 0) ** 2
+        sums = ((p * g).sum(-1), over.sum(-1), under.sum(-1))
+        losses = complement(*sums, smooth_numerator, smooth_denominator, **options)
+        weight = np.ones(p.shape[1], input.dtype) if weight is None else np.asarray(weight, input.dtype)
+        weight = np.where(absent & (empty == "skip"), 0, weight)
+        losses = times(weight, np.where(absent & (empty != "smooth"), 0, losses)).sum(1)
+        total = weight.sum(1)
+        losses, counts = np.divide(losses, total, out=np.zeros_like(losses), where=total != 0), total != 0
+        return (losses, counts) if per_image else (losses[0], counts[0])
+
+    return formula
+
+
+def ratio(numerator, denominator):
+    """Return a ratio in which 0/0 is 0."""
+    return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator != 0)
+
+
+@regions
+def dice(both, over, under, n, d):
+    return ratio(over + under + (d - n), 2 * both + over + under + d)
+
+
+@regions
+def jaccard(both, over, under, n, d):
+    return ratio(over + under + (d - n), both + over + under + d)
+
+
+@regions
+def tversky(both, over, under, n, d, alpha=0.5, beta=0.5):
+    return ratio(alpha * over + beta * under + (d - n), both + alpha * over + beta * under + d)
+
+
+@regions
+def focal_tversky(both, over, under, n, d, alpha=0.3, beta=0.7, gamma=0.75):
+    errors = alpha * over + beta * under
+    return ratio(errors + (d - n), both + errors + d) ** gamma
+
+
+FORMULAS = {
+    "dice_loss": dice,
+    "jaccard_loss": jaccard,
+    "tversky_loss": tversky,
+    "focal_tversky_loss": focal_tversky,
+}
+
+
+def reference(name, input, target, options):
+    """Return the losses and whether each counts, in extended precision."""
+    return FORMULAS[name](np.asarray(input, np.longdouble), np.asarray(target), **options)
 
 
 def shape_of(mode, images=3, classes=4):

@@ -77,7 +77,7 @@ def test_json(file):
     ran = run("score", file, *CLASSES, *options, "--by", "country", "--json")
     assert (ran.returncode, ran.stderr) == (0, "")
     found = json.loads(ran.stdout)
-    assert (found["file"], found["loss"]) == (str(file), "cross_entropy")
+    assert (found["files"], found["loss"], found["by"]) == ([str(file)], "cross_entropy", ["country"])
     assert found["options"] == {"weight": [0.5, 1.0, 2.0], "ignore_index": 2, "label_smoothing": 0.1}
     call = {"ignore_index": 2, "weight": np.array([0.5, 1, 2]), "label_smoothing": 0.1}
     assert found["sum"] == pytest.approx(expected_losses(file, **call).sum(), rel=1e-14, abs=0)

@@ -272,7 +272,11 @@ CLASS = {"loss": "cross_entropy", "input": "l2", "target": "label"}
 
 ERRORS = {
     "missing": (lambda t: t / "none.parquet", XY, "none.parquet: no such file"),
-    "directory": (lambda t: named(t, "folder.parquet"), XY, "folder.parquet: is a directory"),
+    "directory": (
+        lambda t: named(t, "folder.parquet"),
+        XY,
+        "folder.parquet: no file in this folder ends in one of .parquet,",
+    ),
     "unknown ending": (lambda t: empty(t, "table.xls"), XY, "table.xls: the ending '.xls' is none of .parquet,"),
     "empty parquet": (lambda t: empty(t, "table.parquet"), XY, "table.parquet: the file is empty"),
     "empty csv": (lambda t: empty(t, "table.csv"), XY, "table.csv: the file is empty"),
@@ -383,7 +387,7 @@ ERRORS = {
     "bad option": (lambda t: table(t), XY | {"loss": "huber_loss", "options": {"delta": -1.0}}, "huber_loss: "),
     "unknown loss": (lambda t: table(t), XY | {"loss": "huber"}, "no loss 'huber' (did you mean 'huber_loss'?)"),
     "batch size": (lambda t: table(t), XY | {"batch_size": 0}, "the batch size must be at least 1, got 0"),
-    "float groups": (lambda t: table(t), XY | {"by": "x"}, "column 'x' holds double; groups are integers, strings, "),
+    "float groups": (lambda t: table(t), XY | {"by": "x"}, "column 'x' holds double; labels and groups are "),
     "list groups": (lambda t: table(t), XY | {"by": "l2"}, "groups are integers, strings, booleans or dates"),
     "npz of two lengths": (
         lambda t: npz(t, x=np.zeros(3), y=np.zeros(4)),
@@ -391,12 +395,12 @@ ERRORS = {
         "table.npz: 'x' has 3 rows, 'y' has 4",
     ),
     "npz of objects": (lambda t: npz(t, x=np.array([{}]), y=np.zeros(1)), XY, "table.npz: 'x' holds object"),
-    "npz of text": (lambda t: npz(t, x=np.array(["a"]), y=np.zeros(1)), XY, "column 'x' holds <U1; numbers are needed"),
+    "npz of text": (lambda t: npz(t, x=np.array(["a"]), y=np.zeros(1)), XY, "table.npz: column 'x' holds string"),
     "npz scalar": (lambda t: npz(t, x=np.float64(1), y=np.zeros(1)), XY, "table.npz: 'x' holds float64 of shape ()"),
     "npz of three dimensions": (
         lambda t: npz(t, x=np.zeros((2, 2, 2)), y=np.zeros(2)),
         XY,
-        "column 'x' holds float64 of shape (2, 2); numbers are needed",
+        "column 'x' holds 2-dimensional float64; numbers are needed",
     ),
     "npz compressed in Fortran order": (
         lambda t: npz(t, True, x=np.asfortranarray(np.zeros((3, 2))), y=np.zeros((3, 2))),

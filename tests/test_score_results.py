@@ -13,7 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from lossrs.scoring import Summary, score
+from lossrs.definitions.embeddings import EmbeddingsLoss
+from lossrs.definitions.pointwise import PointwiseLoss
+from lossrs.definitions.rows import RowwiseLoss
+from lossrs.loss import array_options
+from lossrs.scoring import ScoreError, Summary, score
 
 
 def write(path, **columns):
@@ -177,21 +181,40 @@ def test_a_row_of_weight_zero_may_have_any_label(tmp_path):
     assert close(found.mean, F.cross_entropy(logits, labels, sample_weight=sample_weight, **options))
 
 
-def call_of(name, dtype, columns):
-    """Make rows that every loss can be computed of, and a value for each of its options."""
+def call_of(name, dtype, columns, with_options):
+    """Make rows that a loss can be computed of, and a value for each of its options; None if no rows have losses."""
     random = np.random.default_rng(5)
-    options = {field.name: field.default for field in dataclasses.fields(lossrs.losses[name])}
-    del options["reduction"]
-    prediction = random.random((300, columns)).astype(dtype)
-    truth = (
-        random.integers(0, columns, 300) if "ignore_index" in options else random.random((300, columns)).astype(dtype)
+    cls = lossrs.losses[name]
+    if not issubclass(cls, PointwiseLoss | RowwiseLoss | EmbeddingsLoss):
+        return None
+    options = {}
+    for field in dataclasses.fields(cls) if with_options else ():
+        if field.name in array_options(cls):
+            options[field.name] = random.random(columns)
+        elif isinstance(field.default, float):
+            options[field.name] = field.default + 0.25
+        elif isinstance(field.default, int):
+            options[field.name] = 1
+    shape = (300, columns)
+    signs = np.array([-1, 1], np.int8)
+    targets = (
+        random.integers(0, columns, 300),
+        random.random(shape).astype(dtype),
+        random.choice(signs, shape),
+        random.choice(signs, 300),
+        random.integers(0, 2, 300),
+        random.integers(-1, columns, shape),
     )
-    weight = random.random(300) * (random.random(300) < 0.9)
-    for option, default in options.items():
-        options[option] = (
-            random.random(columns) if default is None else 1 if isinstance(default, int) else default + 0.25
-        )
-    return prediction, truth, weight, options
+    for target in targets:
+        operands = {
+            operand: target if operand == "target" else random.random(shape).astype(dtype) for operand in cls().operands
+        }
+        try:
+            losses = getattr(F, name)(**operands, reduction="none", **options)
+        except (ValueError, TypeError):
+            continue
+        return operands, options, losses.size // 300
+    raise AssertionError(f"no rows are right for {name}")
 
 
 @pytest.mark.parametrize("name", sorted(lossrs.losses))
@@ -200,20 +223,29 @@ def call_of(name, dtype, columns):
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("with_options", [False, True])
 def test_every_loss_is_the_functional_apis(tmp_path, name, dtype, weighted, columns, with_options):
-    prediction, truth, weight, options = call_of(name, dtype, columns)
-    file = write(tmp_path / "table.parquet", prediction=prediction, truth=truth, weight=weight)
+    call = call_of(name, dtype, columns, with_options)
+    weight = np.random.default_rng(6).random(300)
+    weight[::10] = 0
     asked = {"sample_weight": "weight"} if weighted else {}
-    asked |= {"options": options} if with_options else {}
-    found = score(file, name, input="prediction", target="truth", batch_size=50, **asked).overall
-    call = {"sample_weight": weight.reshape(300, *[1] * (truth.ndim - 1))} if weighted else {}
-    call |= options if with_options else {}
-    function = getattr(F, name)
-    total = function(prediction, truth, reduction="sum", **call) / truth[0].size
-    assert found.sum == total if truth[0].size == 1 else close(found.sum, total)
-    assert close(found.mean, function(prediction, truth, **call))
+    if call is None:
+        operands = {operand: operand for operand in lossrs.losses[name]().operands}
+        file = write(tmp_path / "table.parquet", weight=weight, **dict.fromkeys(operands, weight))
+        with pytest.raises(ScoreError, match=name):
+            score(file, name, **operands, **asked)
+        return
+    operands, options, per_row = call
+    file = write(tmp_path / "table.parquet", weight=weight, **operands)
+    asked |= {operand: operand for operand in operands}
+    found = score(file, name, batch_size=50, options=options, **asked).overall
+    function, options = getattr(F, name), dict(options)
+    if weighted:
+        options["sample_weight"] = weight if function(**operands, reduction="none").ndim == 1 else weight[:, None]
+    total = function(**operands, reduction="sum", **options) / per_row
+    assert found.sum == total if per_row == 1 else close(found.sum, total)
+    assert close(found.mean, function(**operands, **options))
     weightless = (weight == 0) if weighted else np.zeros(300, bool)
-    if with_options and "ignore_index" in options:
-        weightless |= truth == options["ignore_index"]
+    if "ignore_index" in options:
+        weightless |= operands["target"] == options["ignore_index"]
     assert found.ignored == np.count_nonzero(weightless)
 
 

@@ -59,9 +59,11 @@ def method(cls: type[lossrs.Loss], verb: str) -> str:
             return f"{'_Array' if verb == '__call__' else pair if verb == 'grad_and_hess' else gradient} | None"
         if name == "wrt":
             return "str | tuple[str, ...] | None"
+        if name == "return_log_prob":
+            return "Literal[False]"
         return "ArrayLike | None" if signature.parameters[name].default is None else "ArrayLike"
 
-    def text(reduction: str | None, returns: str) -> str:
+    def text(reduction: str | None, returns: str, *, log_prob: bool = False) -> str:
         parts = ["self"]
         star = False
         for parameter in signature.parameters.values():
@@ -72,6 +74,8 @@ def method(cls: type[lossrs.Loss], verb: str) -> str:
             kind = annotation(parameter.name)
             if parameter.name == "reduction" and reduction is not None:
                 kind, default = (reduction, "" if "none" in reduction else default)
+            if parameter.name == "return_log_prob" and log_prob:
+                kind, default = "Literal[True]", ""
             parts.append(f"{parameter.name}: {kind}{default}")
         return f"    def {verb}(\n        " + ",\n        ".join(parts) + f",\n    ) -> {returns}: ...\n"
 
@@ -80,11 +84,14 @@ def method(cls: type[lossrs.Loss], verb: str) -> str:
     if verb == "backward":
         return text(None, gradient)
     reduced = type_of(fields["reduction"]).replace('"none", ', "")
-    float_, losses = (
-        ("float", "_Array") if verb == "__call__" else (f"tuple[float, {gradient}]", f"tuple[_Array, {gradient}]")
-    )
-    unreduced = text('Literal["none"]', losses)
-    return f"    @overload\n{text(reduced, float_)}    @overload\n{unreduced}"
+    gradients_ = [gradient] * (verb == "value_and_grad")
+    overloads = []
+    for log_prob in (False, True) if kernel.has_log_prob else (False,):
+        for reductions, value in ((reduced, "float"), ('Literal["none"]', "_Array")):
+            results = [value, *gradients_, *["_Array"] * log_prob]
+            returns = f"tuple[{', '.join(results)}]" if len(results) > 1 else value
+            overloads.append(text(reductions, returns, log_prob=log_prob))
+    return "".join(f"    @overload\n{overload}" for overload in overloads)
 
 
 def stub() -> str:

@@ -1,7 +1,7 @@
 """Loss functions and their derivatives on NumPy buffers, at the speed of memory.
 
-`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the number of threads and the
-exact sum. `losses` maps each functional name to its class.
+`lossrs.functional` has torch.nn.functional's names; this module has torch.nn's classes, the accumulator that scores
+with them, the exact sum and the number of threads. `losses` maps each functional name to its class.
 """
 
 from lossrs import functional
@@ -14,6 +14,7 @@ from lossrs._lossrs import (
     instruction_set,
     set_num_threads,
 )
+from lossrs.accumulator import Accumulator
 from lossrs.definitions.embeddings import (
     ContrastiveDistanceLoss,
     ContrastiveLoss,
@@ -27,15 +28,18 @@ from lossrs.definitions.pointwise import (
     BCEWithLogitsLoss,
     GaussianNLLLoss,
     HingeEmbeddingLoss,
+    HingeLoss,
     HuberLoss,
     KLDivLoss,
     L1Loss,
     MarginRankingLoss,
     MSELoss,
+    PinballLoss,
     PoissonNLLLoss,
     SigmoidFocalLoss,
     SmoothL1Loss,
     SoftMarginLoss,
+    TweedieDevianceLoss,
 )
 from lossrs.definitions.regions import DiceLoss, FocalTverskyLoss, JaccardLoss, TverskyLoss
 from lossrs.definitions.rows import (
@@ -51,6 +55,7 @@ from lossrs.loss import Loss, losses
 from lossrs.threads import register_with_threadpoolctl
 
 __all__ = [
+    "Accumulator",
     "BCELoss",
     "BCEWithLogitsLoss",
     "CTCLoss",
@@ -64,6 +69,7 @@ __all__ = [
     "FocalTverskyLoss",
     "GaussianNLLLoss",
     "HingeEmbeddingLoss",
+    "HingeLoss",
     "HuberLoss",
     "JaccardLoss",
     "KLDivLoss",
@@ -77,6 +83,7 @@ __all__ = [
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
+    "PinballLoss",
     "PoissonNLLLoss",
     "SigmoidFocalLoss",
     "SmoothL1Loss",
@@ -85,6 +92,7 @@ __all__ = [
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "TverskyLoss",
+    "TweedieDevianceLoss",
     "__version__",
     "functional",
     "get_num_threads",

@@ -3,6 +3,7 @@ from typing import Any, final
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "Accumulation",
     "DomainError",
     "ExactSum",
     "LabelError",
@@ -32,7 +33,9 @@ class Loss:
     optional: tuple[str, ...]
     inputs: tuple[str, ...]
     asked: int
+    weight_normalises: bool
     has_hessian: bool
+    has_log_prob: bool
     def __new__(cls, name: str, /, **parameters: float | str | None) -> Loss: ...
     def value(
         self,
@@ -41,6 +44,7 @@ class Loss:
         sample_weight: ArrayLike | None,
         reduction: str,
         out: NDArray[Any] | None,
+        log_prob: bool = False,
     ) -> Any: ...
     def value_and_grad(
         self,
@@ -50,7 +54,8 @@ class Loss:
         reduction: str,
         out: Any,
         wrt: str | tuple[str, ...] | None,
-    ) -> tuple[Any, Any]: ...
+        log_prob: bool = False,
+    ) -> tuple[Any, ...]: ...
     def grad_and_hess(
         self,
         operands: tuple[ArrayLike, ...],
@@ -81,6 +86,28 @@ class ExactSum:
     def to_bytes(self) -> bytes: ...
     @staticmethod
     def from_bytes(state: bytes) -> ExactSum: ...
+
+@final
+class Accumulation:
+    def __new__(cls, histograms: bool, worst: int) -> Accumulation: ...
+    def update(
+        self,
+        losses: NDArray[Any],
+        values: NDArray[Any],
+        weights: NDArray[Any] | None,
+        ignored: NDArray[Any] | None,
+        first: int,
+        numbers: NDArray[Any] | None,
+        names: NDArray[Any] | None,
+        keys: list[Any],
+    ) -> None: ...
+    def merge(self, other: Accumulation) -> None: ...
+    def copy(self) -> Accumulation: ...
+    def overall(self) -> dict[str, Any]: ...
+    def groups(self) -> dict[str, Any]: ...
+    def to_bytes(self) -> bytes: ...
+    @staticmethod
+    def from_bytes(state: bytes) -> Accumulation: ...
 
 def loss_names() -> tuple[str, ...]: ...
 def elementary(name: str, x: NDArray[Any], y: NDArray[Any] | None = None) -> NDArray[Any]: ...

@@ -16,6 +16,7 @@ __all__ = [
     "focal_tversky_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
+    "hinge_loss",
     "huber_loss",
     "jaccard_loss",
     "kl_div",
@@ -27,6 +28,7 @@ __all__ = [
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
+    "pinball_loss",
     "poisson_nll_loss",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
@@ -35,6 +37,7 @@ __all__ = [
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "tversky_loss",
+    "tweedie_deviance_loss",
 ]
 
 _Array = NDArray[Any]
@@ -398,6 +401,7 @@ class _CrossEntropyLoss(Protocol):
         label_smoothing: float = 0.0,
         reduction: Literal["mean", "sum"] = "mean",
         sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[False] = False,
         out: _Array | None = None,
     ) -> float: ...
     @overload
@@ -411,8 +415,37 @@ class _CrossEntropyLoss(Protocol):
         label_smoothing: float = 0.0,
         reduction: Literal["none"],
         sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[False] = False,
         out: _Array | None = None,
     ) -> _Array: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[True],
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[True],
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
     @overload
     def value_and_grad(
         self,
@@ -424,6 +457,7 @@ class _CrossEntropyLoss(Protocol):
         label_smoothing: float = 0.0,
         reduction: Literal["mean", "sum"] = "mean",
         sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[False] = False,
         out: _Array | None = None,
     ) -> tuple[float, _Array]: ...
     @overload
@@ -437,8 +471,37 @@ class _CrossEntropyLoss(Protocol):
         label_smoothing: float = 0.0,
         reduction: Literal["none"],
         sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[False] = False,
         out: _Array | None = None,
     ) -> tuple[_Array, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[True],
+        out: _Array | None = None,
+    ) -> tuple[float, _Array, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        return_log_prob: Literal[True],
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array, _Array]: ...
     def grad_and_hess(
         self,
         input: ArrayLike,
@@ -902,6 +965,69 @@ class _HingeEmbeddingLoss(Protocol):
     ) -> _Array: ...
 
 hinge_embedding_loss: _HingeEmbeddingLoss
+
+class _HingeLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+hinge_loss: _HingeLoss
 
 class _HuberLoss(Protocol):
     @overload
@@ -1747,6 +1873,75 @@ class _NLLLoss(Protocol):
 
 nll_loss: _NLLLoss
 
+class _PinballLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float = 0.5,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float = 0.5,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float = 0.5,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float = 0.5,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float = 0.5,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        alpha: float = 0.5,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+pinball_loss: _PinballLoss
+
 class _PoissonNLLLoss(Protocol):
     @overload
     def __call__(
@@ -2378,3 +2573,72 @@ class _TverskyLoss(Protocol):
     ) -> _Array: ...
 
 tversky_loss: _TverskyLoss
+
+class _TweedieDevianceLoss(Protocol):
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        power: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        power: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        power: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[float, _Array]: ...
+    @overload
+    def value_and_grad(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        power: float = 1.0,
+        reduction: Literal["none"],
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def grad_and_hess(
+        self,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        power: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: tuple[_Array, _Array] | None = None,
+    ) -> tuple[_Array, _Array]: ...
+    def backward(
+        self,
+        grad_output: ArrayLike,
+        input: ArrayLike,
+        target: ArrayLike,
+        *,
+        power: float = 1.0,
+        reduction: Literal["none", "mean", "sum"] = "mean",
+        sample_weight: ArrayLike | None = None,
+        out: _Array | None = None,
+    ) -> _Array: ...
+
+tweedie_deviance_loss: _TweedieDevianceLoss

@@ -64,6 +64,16 @@ class Loss:
                 object.__setattr__(self, field.name, type(field.default)(value))
         object.__setattr__(self, "_arrays", arrays or None)
 
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The names of the arrays that calls take, in their order."""
+        return self._kernel.operands
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of those of them that have gradients."""
+        return self._kernel.inputs
+
     @classmethod
     def make_kernel(cls, **options: Any) -> Any:
         """Return what computes the loss with these options, after checking them."""
@@ -104,8 +114,9 @@ class Loss:
         **named: ArrayLike,
     ) -> Any:
         """Return the loss, as the function of `function_name` does."""
+        log_prob = self._returns_log_prob(named)
         operands, arrays = self._bind(operands, named)
-        return self._kernel.value(operands, arrays, sample_weight, self.reduction, out)
+        return self._kernel.value(operands, arrays, sample_weight, self.reduction, out, log_prob)
 
     def value_and_grad(
         self,
@@ -114,10 +125,11 @@ class Loss:
         wrt: Wrt = None,
         out: Any = None,
         **named: ArrayLike,
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, ...]:
         """Return the loss and its gradients with respect to the inputs, in one pass."""
+        log_prob = self._returns_log_prob(named)
         operands, arrays = self._bind(operands, named)
-        return self._kernel.value_and_grad(operands, arrays, sample_weight, self.reduction, out, wrt)
+        return self._kernel.value_and_grad(operands, arrays, sample_weight, self.reduction, out, wrt, log_prob)
 
     def grad_and_hess(
         self,
@@ -143,6 +155,9 @@ class Loss:
         """Return the vector-Jacobian product: the gradients times that with respect to the loss."""
         operands, arrays = self._bind(operands, named)
         return self._kernel.backward(grad_output, operands, arrays, sample_weight, self.reduction, out, wrt)
+
+    def _returns_log_prob(self, named: dict[str, Any]) -> bool:
+        return bool(named and self._kernel.has_log_prob and named.pop("return_log_prob", False))
 
     def _bind(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
         """Return the operands, and the options that are arrays with the operands that may be given."""
@@ -214,7 +229,10 @@ def function(cls: type[Loss]) -> Any:
     defaults = dict.fromkeys(default.optional) | {
         field.name: field.default for field in dataclasses.fields(cls) if field.name != "reduction"
     }
-    several = len(default.inputs) > 1
+    several, has_log_prob = len(default.inputs) > 1, default.has_log_prob
+
+    def returns_log_prob(options: dict[str, Any]) -> bool:
+        return bool(has_log_prob and options.pop("return_log_prob", False))
 
     def resolve(
         names: tuple[str, ...], given: tuple[Any, ...], options: dict[str, Any]
@@ -228,7 +246,8 @@ def function(cls: type[Loss]) -> Any:
         operands = bind(name, names, given, options)
         unknown = [option for option in options if option not in defaults]
         if unknown:
-            known = ", ".join([*defaults, "reduction", "sample_weight", *["wrt"] * several, "out"])
+            special = [*["wrt"] * several, *["return_log_prob"] * has_log_prob, "out"]
+            known = ", ".join([*defaults, "reduction", "sample_weight", *special])
             raise TypeError(f"{name} has no option {unknown[0]!r}; its options are {known}")
         chosen = {option: array for option in arrays if (array := options.pop(option, None)) is not None}
         if not options:
@@ -243,17 +262,18 @@ def function(cls: type[Loss]) -> Any:
     ) -> Any:
         if len(operands) == count and not options:
             return default_value(operands, None, sample_weight, reduction, out)
+        log_prob = returns_log_prob(options)
         kernel, operands, chosen = resolve(names, operands, options)
-        return kernel.value(operands, chosen, sample_weight, reduction, out)
+        return kernel.value(operands, chosen, sample_weight, reduction, out, log_prob)
 
     def value_and_grad(
         *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
     ) -> Any:
         if len(operands) == count and not options:
             return default_value_and_grad(operands, None, sample_weight, reduction, out, None)
-        wrt = options.pop("wrt", None) if several else None
+        wrt, log_prob = options.pop("wrt", None) if several else None, returns_log_prob(options)
         kernel, operands, chosen = resolve(names, operands, options)
-        return kernel.value_and_grad(operands, chosen, sample_weight, reduction, out, wrt)
+        return kernel.value_and_grad(operands, chosen, sample_weight, reduction, out, wrt, log_prob)
 
     def grad_and_hess(
         *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
@@ -295,6 +315,8 @@ def signature(cls: type[Loss], verb: str, *, of_class: bool = False) -> inspect.
     options["sample_weight"] = None
     if verb not in ("value", "__call__") and len(kernel.inputs) > 1:
         options["wrt"] = None
+    if kernel.has_log_prob and verb in ("value", "__call__", "value_and_grad"):
+        options["return_log_prob"] = False
     options["out"] = None
     positional, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     return inspect.Signature(
@@ -345,6 +367,16 @@ wrt : str or tuple of str, optional
     {inputs}, an array is returned, of a tuple of names a tuple, in its order.
 """
 
+_RETURN_LOG_PROB = """\
+return_log_prob : bool, default False
+    Whether the logarithms of ``softmax(input)`` are returned besides, of ignored samples too.
+"""
+
+_LOG_PROB = """\
+log_prob : ndarray
+    With `return_log_prob`, of the input's shape and dtype; both are then a tuple.
+"""
+
 _OUT_OF_SEVERAL = """\
 out : ndarray or tuple of ndarray, optional
     Where the gradients go, in the form that is returned; they may be operands.
@@ -391,9 +423,12 @@ def documentation(cls: type[Loss], verb: str) -> str:
         names = [f"``'{name}'``" for name in kernel.inputs]
         asked = "all of them" if kernel.asked == len(names) else " and ".join(names[: kernel.asked])
         wrt = _WRT.format(inputs=", ".join(names), asked=asked)
+    log_prob = ""
+    if kernel.has_log_prob and verb in ("value", "value_and_grad"):
+        log_prob, returns = _RETURN_LOG_PROB, returns + _LOG_PROB
     return (
         f"{summary}\n\n{leads}{body}Parameters\n----------\n{grad_output}{cls.arguments}{options}\n{_SAMPLE_WEIGHT}"
-        f"{wrt}{out}\n"
+        f"{wrt}{log_prob}{out}\n"
         f"Returns\n-------\n{returns}\n"
         "Raises\n------\nValueError\n    If shapes, labels or options do not fit; the message says what and where.\n"
         f"TypeError\n    If an argument is not an array of numbers, or is masked.{section}{after}"

@@ -582,6 +582,12 @@ impl<T: Number> State<T> {
     };
 }
 
+/// Where the features of a group are: together, if they fit the rooms, else to be fetched block by block.
+enum Source<'a, T> {
+    Whole(&'a Features<'a, T>),
+    Blocks(&'a mut [Block<T>; MOST_VECTORS]),
+}
+
 /// What a thread finds in weights and targets.
 struct Found {
     weight: ExactSum,
@@ -699,9 +705,8 @@ impl Call<'_> {
     ) {
         let State { vectors: rooms, rows, results, values } = state;
         let factor = T::of(self.factor);
-        rows.squared_lengths = [[0.0; LANES]; MOST_VECTORS];
-        rows.sums = [[0.0; LANES]; MOST_SUMS];
         rows.factors = [T::ONE; LANES];
+        rows.sums = [[0.0; LANES]; MOST_SUMS];
         // SAFETY: the caller's for all that is read and written; of `values`, groups before this one have written what is
         // below `at`.
         unsafe {
@@ -717,56 +722,85 @@ impl Call<'_> {
             for (to, &weight) in rows.factors.iter_mut().zip(&rows.weights) {
                 *to = weight * factor * *to;
             }
-            // What fits the rooms is converted once.
-            let mut fresh = true;
+            let features;
+            let mut source = if (1..=BLOCK).contains(&self.features) {
+                features = self.fetch(isa, start, len, (0, self.features), rooms);
+                Source::Whole(&features)
+            } else {
+                Source::Blocks(rooms)
+            };
             if let Some(epsilon) = loss.unit() {
-                for block in blocks(self.features, tasks) {
-                    loss.measure(isa, &self.fetch(isa, start, len, block, fresh, rooms), rows);
-                    fresh = self.features > BLOCK;
-                }
+                rows.squared_lengths = [[0.0; LANES]; MOST_VECTORS];
+                self.each(isa, start, len, &mut source, tasks, |features, _| loss.measure(isa, features, rows));
                 isa.run(Scale { rows, epsilon });
             }
-            for block in blocks(self.features, tasks) {
-                loss.sweep(isa, &self.fetch(isa, start, len, block, fresh, rooms), rows);
-                fresh = self.features > BLOCK;
-            }
+            self.each(isa, start, len, &mut source, tasks, |features, _| loss.sweep(isa, features, rows));
             loss.evaluate(isa, rows);
             if self.want.value() {
                 values.filled(at + len, |room| room[at..].copy_from_slice(&rows.values[..len]));
             }
             if self.want.slope() {
-                for block in blocks(self.features, tasks) {
-                    loss.derive(isa, &self.fetch(isa, start, len, block, fresh, rooms), rows, results);
+                self.each(isa, start, len, &mut source, tasks, |features, block| {
+                    loss.derive(isa, features, rows, results);
                     results.flatten(&rows.are_flat[..len], block.1);
                     self.put(isa, start, len, block, results);
+                });
+            }
+        }
+    }
+
+    /// Visits the blocks of a group, until the call is stopped.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn each<T: Real>(
+        &self,
+        isa: Isa,
+        start: usize,
+        rows: usize,
+        source: &mut Source<'_, T>,
+        tasks: &mut Tasks<'_>,
+        mut visit: impl FnMut(&Features<'_, T>, (usize, usize)),
+    ) {
+        // Features between looks at the clock.
+        const LONG: usize = 1 << 18;
+        match source {
+            Source::Whole(features) => visit(features, (0, self.features)),
+            Source::Blocks(rooms) => {
+                for first in (0..self.features).step_by(BLOCK) {
+                    if first > 0 && first % LONG == 0 && tasks.are_stopped() {
+                        return;
+                    }
+                    let block = (first, BLOCK.min(self.features - first));
+                    // SAFETY: the caller's.
+                    visit(&unsafe { self.fetch(isa, start, rows, block, rooms) }, block);
                 }
             }
         }
     }
 
-    /// A block of a group's features: as they lie where that can be, else in the rooms, converted into them if that is `fresh`.
+    /// A block of a group's features: as they lie where that can be, else in the rooms, converted into them.
     ///
     /// # Safety
-    /// As [`Call::run`]; what is not fresh must be in the rooms.
+    /// As [`Call::run`].
     unsafe fn fetch<'a, T: Real>(
         &self,
         isa: Isa,
         start: usize,
         rows: usize,
         (first, len): (usize, usize),
-        fresh: bool,
         rooms: &'a mut [Block<T>; MOST_VECTORS],
     ) -> Features<'a, T> {
         let mut features = Features { vectors: [[&[]; LANES]; MOST_VECTORS], rows, len };
         let width = len.next_multiple_of(LANES);
         for ((matrix, room), vectors) in self.vectors.iter().zip(rooms).zip(&mut features.vectors) {
-            // SAFETY: the caller's: all of the room that is used is written, now or before.
+            // SAFETY: the caller's; all of the room that is read is written.
             unsafe {
                 let room = room.written(rows * width);
                 for (row, (vector, room)) in vectors.iter_mut().zip(room.chunks_exact_mut(width)).enumerate() {
                     let run = matrix.row(self.layout, start + row).from(first);
                     let direct = if width == len { run.as_slice(len) } else { None };
-                    if direct.is_none() && fresh {
+                    if direct.is_none() {
                         run.load(isa, &mut room[..len]);
                         room[len..].fill(T::ZERO);
                     }
@@ -809,14 +843,4 @@ impl Call<'_> {
             }
         }
     }
-}
-
-/// The blocks of a row, until the call is stopped.
-fn blocks(features: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize, usize)> {
-    // Features between looks at the clock.
-    const LONG: usize = 1 << 18;
-    (0..features)
-        .step_by(BLOCK)
-        .take_while(|&first| first == 0 || first % LONG > 0 || !tasks.are_stopped())
-        .map(move |first| (first, BLOCK.min(features - first)))
 }

@@ -8,7 +8,7 @@ use crate::drive::block::{self, BLOCK, Block, LANES, Number};
 use crate::drive::rows::{Call, ELEMENTS_PER_TASK, Found, Misfit, Target};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel};
-use crate::loss::{Jet, LabelSets};
+use crate::loss::LabelSets;
 use crate::real::Real;
 use crate::storage;
 use crate::sum::ExactSum;
@@ -70,10 +70,20 @@ impl<L: LabelSets> Loss for Formula<L> {}
 impl<L: LabelSets, T: Real> Blocks<T> for Formula<L> {
     fn sweep(&self, isa: Isa, want: Want, others: &[T], labels: &mut [Label<T>], results: &mut Results<T>) -> T {
         let loss = self.0;
+        if labels.is_empty() {
+            // SAFETY: all of both is filled.
+            unsafe {
+                results.slope.filled(others.len(), |room| room.fill(T::ZERO));
+                results.curvature.filled(others.len(), |room| room.fill(T::ZERO));
+            }
+            return T::ZERO;
+        }
         match want {
-            Want::Value => isa.run(Sweep::<_, _, true, false, false> { loss, others, labels, results }),
             Want::Gradient => isa.run(Sweep::<_, _, false, true, false> { loss, others, labels, results }),
-            Want::ValueAndGradient => isa.run(Sweep::<_, _, true, true, false> { loss, others, labels, results }),
+            // Without derivatives the compiler finds no vectors.
+            Want::Value | Want::ValueAndGradient => {
+                isa.run(Sweep::<_, _, true, true, false> { loss, others, labels, results })
+            }
             Want::GradientAndHessian => isa.run(Sweep::<_, _, false, true, true> { loss, others, labels, results }),
         }
     }
@@ -94,49 +104,59 @@ impl<L: LabelSets, T: Real, const VALUE: bool, const SLOPE: bool, const CURVATUR
     #[inline(always)]
     fn run(self) -> T {
         let Self { loss, others, labels, results } = self;
-        let len = others.len().min(BLOCK);
-        let part = |wanted: bool| if wanted { len } else { 0 };
-        // SAFETY: all of both is filled.
-        let (slope, curvature) = unsafe {
-            (
-                results.slope.filled(part(SLOPE), |room| room.fill(T::ZERO)),
-                results.curvature.filled(part(CURVATURE), |room| room.fill(T::ZERO)),
-            )
-        };
-        let mut total = [T::ZERO; LANES];
-        for label in labels {
-            Self::label(loss, others, label, &mut total, slope, curvature);
+        let len = others.len().min(BLOCK) / LANES * LANES;
+        if len < LANES {
+            return T::ZERO;
         }
-        block::fold(total, |a, b| a + b)
+        let part = |wanted: bool| if wanted { len } else { 0 };
+        // SAFETY: the first label's sweep writes all of both; there is one, as `sweep` sees to.
+        let (slope, curvature) =
+            unsafe { (results.slope.written(part(SLOPE)), results.curvature.written(part(CURVATURE))) };
+        let mut total = T::ZERO;
+        for (place, label) in labels.iter_mut().enumerate() {
+            let sums = if place == 0 {
+                Self::label::<true>(loss, &others[..len], label.score, slope, curvature)
+            } else {
+                Self::label::<false>(loss, &others[..len], label.score, slope, curvature)
+            };
+            let [value, slope, curvature] = sums.map(|lanes| block::fold(lanes, |a, b| a + b));
+            total = total + value;
+            label.derivatives[0] += slope.to_f64();
+            label.derivatives[1] += curvature.to_f64();
+        }
+        total
     }
 }
 
 impl<L: LabelSets, T: Real, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
     Sweep<'_, L, T, VALUE, SLOPE, CURVATURE>
 {
-    /// The pairs of one label.
+    /// The pairs of one label: their sums, in lanes, of what is wanted. Derivatives of the others are written by the first
+    /// label and added to by the rest.
     #[inline(always)]
-    fn label(
+    fn label<const FIRST: bool>(
         loss: L,
         others: &[T],
-        label: &mut Label<T>,
-        total: &mut [T; LANES],
+        score: T,
         slope: &mut [T],
         curvature: &mut [T],
-    ) {
-        let (mut slope, mut curvature) =
-            (slope.as_chunks_mut::<LANES>().0.iter_mut(), curvature.as_chunks_mut::<LANES>().0.iter_mut());
+    ) -> [[T; LANES]; 3] {
         let [mut values, mut slopes, mut curvatures] = [[T::ZERO; LANES]; 3];
-        for others in others.as_chunks::<LANES>().0 {
-            let [mut firsts, mut seconds] = [[T::ZERO; LANES]; 2];
+        let (others, slope, curvature) =
+            (others.as_chunks::<LANES>().0, slope.as_chunks_mut::<LANES>().0, curvature.as_chunks_mut::<LANES>().0);
+        for chunk in 0..others.len() {
+            let [mut losses, mut firsts, mut seconds] = [[T::ZERO; LANES]; 3];
+            let others = &others[chunk];
             for lane in 0..LANES {
-                let Jet { value, slope: [slope], curvature: [curvature] } = loss.at(label.score - others[lane]);
-                let counts = others[lane] != -T::INFINITY;
-                let of = |part: T| if counts { part } else { T::ZERO };
+                let distance = score - others[lane];
+                let distance = if others[lane] == -T::INFINITY { T::INFINITY } else { distance };
+                let jet = loss.at(distance);
+                (losses[lane], [firsts[lane]], [seconds[lane]]) = (jet.value, jet.slope, jet.curvature);
+            }
+            for lane in 0..LANES {
                 if VALUE {
-                    values[lane] = values[lane] + of(value);
+                    values[lane] = values[lane] + losses[lane];
                 }
-                (firsts[lane], seconds[lane]) = (of(slope), of(curvature));
                 if SLOPE {
                     slopes[lane] = slopes[lane] + firsts[lane];
                 }
@@ -144,28 +164,22 @@ impl<L: LabelSets, T: Real, const VALUE: bool, const SLOPE: bool, const CURVATUR
                     curvatures[lane] = curvatures[lane] + seconds[lane];
                 }
             }
-            if SLOPE && let Some(slope) = slope.next() {
+            if SLOPE {
+                let slope = &mut slope[chunk];
                 for lane in 0..LANES {
-                    slope[lane] = slope[lane] - firsts[lane];
+                    let before = if FIRST { T::ZERO } else { slope[lane] };
+                    slope[lane] = before - firsts[lane];
                 }
             }
-            if CURVATURE && let Some(curvature) = curvature.next() {
+            if CURVATURE {
+                let curvature = &mut curvature[chunk];
                 for lane in 0..LANES {
-                    curvature[lane] = curvature[lane] + seconds[lane];
+                    let before = if FIRST { T::ZERO } else { curvature[lane] };
+                    curvature[lane] = before + seconds[lane];
                 }
             }
         }
-        if VALUE {
-            for lane in 0..LANES {
-                total[lane] = total[lane] + values[lane];
-            }
-        }
-        if SLOPE {
-            label.derivatives[0] += block::fold(slopes, |a, b| a + b).to_f64();
-        }
-        if CURVATURE {
-            label.derivatives[1] += block::fold(curvatures, |a, b| a + b).to_f64();
-        }
+        [values, slopes, curvatures]
     }
 }
 

@@ -199,23 +199,19 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE:
     ) -> Lanes<T> {
         let mut lanes = Lanes::new();
         let operands = operands.map(|operand| &operand[..len]);
+        let slope = &mut slope[..if SLOPE { len } else { 0 }];
+        let other_slope = &mut other_slope[..if SLOPE && D > 1 { len } else { 0 }];
         for chunk in 0..len {
             let operands = operands.map(|operand| &operand[chunk]);
             let mut values = [T::ZERO; GRAIN];
-            let mut slopes = [[T::ZERO; GRAIN]; D];
             for i in 0..GRAIN {
                 let jet = loss.at(operands.map(|operand| operand[i]));
                 values[i] = jet.value;
                 if SLOPE {
-                    for d in 0..D {
-                        slopes[d][i] = jet.slope[d] * factor;
+                    slope[chunk][i] = jet.slope[0] * factor;
+                    if D > 1 {
+                        other_slope[chunk][i] = jet.slope[D - 1] * factor;
                     }
-                }
-            }
-            if SLOPE {
-                slope[chunk] = slopes[0];
-                if D > 1 {
-                    other_slope[chunk] = slopes[D - 1];
                 }
             }
             for values in values.as_chunks().0 {

@@ -1178,11 +1178,16 @@ impl<T: Real> Kernel for Stray<'_, T> {
     #[inline(always)]
     fn run(self) -> bool {
         let Self { values, targets, ignored, most } = self;
-        let len = values.len() / GRAIN * GRAIN;
-        let (values, targets) = (&values[..len], &targets[..len]);
+        let values = values.as_chunks::<GRAIN>().0;
+        let targets = &targets.as_chunks::<GRAIN>().0[..values.len()];
         let mut found = false;
-        for i in 0..len {
-            found |= is_stray(values[i], targets[i], ignored, most);
+        for index in 0..values.len() {
+            let (values, targets) = (&values[index], &targets[index]);
+            let mut here = false;
+            for i in 0..GRAIN {
+                here |= is_stray(values[i], targets[i], ignored, most);
+            }
+            found |= here;
         }
         found
     }

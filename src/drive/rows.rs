@@ -52,6 +52,7 @@ pub struct Traits {
     pub weighs_elements: bool,
     relative: bool,
     has_powers: bool,
+    has_log_probabilities: bool,
 }
 
 /// A rowwise loss whose formula is behind a pointer.
@@ -72,6 +73,10 @@ pub trait Blocks<T>: Send + Sync {
     );
     /// [`Rowwise::settle`]
     fn settle(&self, isa: Isa, row: &mut Swept<T>);
+    /// [`Rowwise::log_normalizer`]
+    fn log_normalizer(&self, isa: Isa, row: &Swept<T>) -> T;
+    /// Writes the log-probabilities of a tile where slopes will be.
+    fn tile_of_log_probabilities(&self, isa: Isa, tile: Tile<'_, T>, results: &mut tile::Results<T>);
     /// The row's loss.
     fn value(&self, isa: Isa, row: &Swept<T>) -> T;
     /// Evaluates the formula at a tile and writes each part that is wanted.
@@ -92,6 +97,11 @@ pub trait Blocks<T>: Send + Sync {
 
 /// A rowwise loss, its formula and type of numbers behind a pointer.
 pub trait Loss: Blocks<f32> + Blocks<f64> {}
+
+/// [`Rowwise::HAS_LOG_PROBABILITIES`]
+pub fn has_log_probabilities(loss: &dyn Loss) -> bool {
+    f64::blocks(loss).traits().has_log_probabilities
+}
 
 /// A number in which a [`Loss`] can be evaluated.
 pub trait Kind: Number {
@@ -144,6 +154,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
             weighs_elements: L::WEIGHS_ELEMENTS,
             relative: L::RELATIVE,
             has_powers: L::HAS_POWERS,
+            has_log_probabilities: L::HAS_LOG_PROBABILITIES,
         }
     }
 
@@ -182,6 +193,14 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         for (sum, settled) in row.sums.iter_mut().zip(settled) {
             *sum = settled.to_f64();
         }
+    }
+
+    fn log_normalizer(&self, isa: Isa, row: &Swept<T>) -> T {
+        isa.run(LogNormalizer::<_, _, K> { loss: self.0, row: row.row() })
+    }
+
+    fn tile_of_log_probabilities(&self, isa: Isa, tile: Tile<'_, T>, results: &mut tile::Results<T>) {
+        isa.run(tile::LogProbabilities::<_, _, K> { loss: self.0, tile, results });
     }
 
     fn value(&self, isa: Isa, row: &Swept<T>) -> T {
@@ -279,6 +298,39 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Value<L, T, K> {
     #[inline(always)]
     fn run(self) -> T {
         self.loss.value(&self.row)
+    }
+}
+
+struct LogNormalizer<L, T, const K: usize> {
+    loss: L,
+    row: Row<T, K>,
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for LogNormalizer<L, T, K> {
+    type Output = T;
+
+    #[inline(always)]
+    fn run(self) -> T {
+        self.loss.log_normalizer(&self.row)
+    }
+}
+
+/// Scores less the largest less what remains.
+struct LogProbabilities<'a, T> {
+    scores: &'a [T],
+    largest: T,
+    log_normalizer: T,
+    out: &'a mut [T],
+}
+
+impl<T: Real> Kernel for LogProbabilities<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (out, &score) in self.out.iter_mut().zip(self.scores) {
+            *out = (score - self.largest) - self.log_normalizer;
+        }
     }
 }
 
@@ -499,6 +551,8 @@ pub struct Call<'a> {
     pub slope: Option<&'a Matrix>,
     /// Where second derivatives go.
     pub curvature: Option<&'a Matrix>,
+    /// Where log-probabilities go, of samples too that are left out.
+    pub log_probabilities: Option<&'a Matrix>,
     /// Whether the losses are summed.
     pub sum: bool,
 }
@@ -811,6 +865,10 @@ impl Call<'_> {
                 factor: T::of(self.factor),
                 grad_outputs,
             };
+            if let Some(matrix) = self.log_probabilities {
+                loss.tile_of_log_probabilities(isa, tile, &mut state.results);
+                self.put_tile(isa, matrix, start, len, &mut state.results.slope);
+            }
             loss.tile(isa, self.want, tile, &mut state.results);
             if self.want.value() {
                 let values = &state.results.value.written(rows)[..len];
@@ -824,14 +882,26 @@ impl Call<'_> {
             let results = &mut state.results;
             for (matrix, room) in [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)] {
                 if let Some(matrix) = matrix {
-                    let derivatives = room.written(classes * rows);
-                    if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
-                        run.store_tile(isa, matrix.stride, len, rows, derivatives);
-                    } else {
-                        for (class, derivatives) in derivatives.chunks(rows).enumerate() {
-                            self.layout.put(isa, &matrix.class(class), start, &derivatives[..len], false);
-                        }
-                    }
+                    self.put_tile(isa, matrix, start, len, room);
+                }
+            }
+        }
+    }
+
+    /// Writes the rows of a tile.
+    ///
+    /// # Safety
+    /// As [`Call::run`], and the room must hold a tile.
+    unsafe fn put_tile<T: Real>(&self, isa: Isa, matrix: &Matrix, start: usize, len: usize, room: &mut Block<T>) {
+        let rows = tile::rows(self.classes);
+        // SAFETY: the caller's.
+        unsafe {
+            let values = room.written(self.classes * rows);
+            if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
+                run.store_tile(isa, matrix.stride, len, rows, values);
+            } else {
+                for (class, values) in values.chunks(rows).enumerate() {
+                    self.layout.put(isa, &matrix.class(class), start, &values[..len], false);
                 }
             }
         }
@@ -967,13 +1037,9 @@ impl Call<'_> {
         results: &mut Results<T>,
         tasks: &mut Tasks<'_>,
     ) -> T {
-        let label = match sample {
-            Sample::Class(label) if weight != T::ZERO => label,
-            _ => {
-                // SAFETY: the caller's.
-                unsafe { self.clear(isa, row, results, tasks) };
-                return T::ZERO;
-            }
+        let (label, mut counts) = match sample {
+            Sample::Class(label) => (label, weight != T::ZERO),
+            Sample::Ignored => (None, false),
         };
         // A short row's largest score is found first, and its powers are kept from the sums to the derivatives.
         let Traits { sweeps, settles, label_weighs_all, relative, has_powers, .. } = loss.traits();
@@ -984,13 +1050,14 @@ impl Call<'_> {
             let mut swept = Swept::nothing(self.classes);
             if let Some(label) = label {
                 swept.label.weight = self.class_weight(isa, label);
-                if label_weighs_all && swept.label.weight == T::ZERO {
-                    self.clear(isa, row, results, tasks);
-                    return T::ZERO;
-                }
+                counts &= !(label_weighs_all && swept.label.weight == T::ZERO);
                 let mut score = [T::ZERO];
                 self.input.row(self.layout, row).from(label).load(isa, &mut score);
                 swept.label.score = score[0];
+            }
+            if !counts && self.log_probabilities.is_none() {
+                self.clear(isa, row, results, tasks);
+                return T::ZERO;
             }
             let place = |start: usize, len: usize| label?.checked_sub(start).filter(|&place| place < len);
             if sweeps {
@@ -1012,6 +1079,20 @@ impl Call<'_> {
             }
             if settles {
                 loss.settle(isa, &mut swept);
+            }
+            if let Some(matrix) = self.log_probabilities {
+                let (largest, log_normalizer) = (swept.largest, loss.log_normalizer(isa, &swept));
+                for (start, len) in blocks(self.classes, tasks) {
+                    let Classes { scores, .. } = self.classes(isa, row, start, len, &mut rooms);
+                    results.slope.filled(scores.len(), |out| {
+                        isa.run(LogProbabilities { scores, largest, log_normalizer, out });
+                    });
+                    self.put_block(isa, matrix, row, start, results.slope.written(len));
+                }
+                if !counts {
+                    self.clear(isa, row, results, tasks);
+                    return T::ZERO;
+                }
             }
             if self.want.slope() {
                 let scale = weight * T::of(self.factor) * grad_output;
@@ -1066,14 +1147,23 @@ impl Call<'_> {
     /// # Safety
     /// As [`Call::run`], and `results` must hold as many.
     unsafe fn put<T: Real>(&self, isa: Isa, row: usize, start: usize, len: usize, results: &mut Results<T>) {
-        let elements = self.layout.len() * self.classes;
         for (matrix, room) in [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)] {
             if let Some(matrix) = matrix {
-                let run = matrix.row(self.layout, row).from(start);
                 // SAFETY: the caller's.
-                unsafe { run.store(isa, room.written(len), elements * run.dtype.size() >= STREAM_FROM) };
+                unsafe { self.put_block(isa, matrix, row, start, room.written(len)) };
             }
         }
+    }
+
+    /// Writes a block of a row.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn put_block<T: Real>(&self, isa: Isa, matrix: &Matrix, row: usize, start: usize, values: &[T]) {
+        let run = matrix.row(self.layout, row).from(start);
+        let bytes = self.layout.len() * self.classes * run.dtype.size();
+        // SAFETY: the caller's.
+        unsafe { run.store(isa, values, bytes >= STREAM_FROM) };
     }
 
     /// Writes zeros as a row's derivatives.

@@ -304,11 +304,13 @@ impl<'a> Numbers<'a> {
     /// Those of a row's blanks, part 0, or labels, part 1; or of so many places further.
     #[inline(always)]
     fn of(row: &'a [Lanes], part: usize, places: isize, lanes: usize) -> Self {
-        let from = |part: usize| {
-            let start = (part * (lanes + 1) * LANES).wrapping_add_signed(places);
-            &row.as_flattened()[start..].as_chunks().0[..lanes]
-        };
-        Self { mantissas: from(part), exponents: from(part + 2) }
+        let row = row.as_flattened();
+        let mantissas = (part * (lanes + 1) * LANES).wrapping_add_signed(places);
+        let exponents = mantissas + 2 * (lanes + 1) * LANES;
+        Self {
+            mantissas: &row[mantissas..].as_chunks().0[..lanes],
+            exponents: &row[exponents..].as_chunks().0[..lanes],
+        }
     }
 
     #[inline(always)]

@@ -83,6 +83,32 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
     }
 }
 
+/// Writes the log-probabilities of a tile's classes, where the formula has them, where slopes would be.
+pub struct LogProbabilities<'a, L, T, const K: usize> {
+    /// The formula.
+    pub loss: L,
+    /// The rows.
+    pub tile: Tile<'a, T>,
+    /// Where they go.
+    pub results: &'a mut Results<T>,
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for LogProbabilities<'_, L, T, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { loss, tile, results } = self;
+        if L::HAS_LOG_PROBABILITIES {
+            // SAFETY: `log_probabilities` writes all elements, some lanes of rows at a time.
+            let out = unsafe { results.slope.written(tile.classes * tile.rows) };
+            for first in (0..tile.rows).step_by(LANES) {
+                Evaluate::<L, T, K, false, false, false>::log_probabilities(loss, tile, first, out);
+            }
+        }
+    }
+}
+
 /// The lanes from an index on.
 #[inline(always)]
 fn at<T>(values: &[T], index: usize) -> &[T; LANES] {
@@ -111,9 +137,9 @@ fn chosen<T: Real>(labels: [T; LANES], class: T, there: [T; LANES], elsewhere: [
 impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
     Evaluate<'_, L, T, K, VALUE, SLOPE, CURVATURE>
 {
-    /// The rows from `first` on, one in each lane. What lanes find goes to local arrays first, which no operand can share.
+    /// The largest scores.
     #[inline(always)]
-    fn lanes(loss: L, tile: Tile<'_, T>, first: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
+    fn largest(tile: Tile<'_, T>, first: usize) -> [T; LANES] {
         let mut largest = [-T::INFINITY; LANES];
         if L::RELATIVE {
             for class in 0..tile.classes {
@@ -123,38 +149,85 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
                 }
             }
         }
-        // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
+        largest
+    }
+
+    /// What is known of the row in a lane.
+    #[inline(always)]
+    fn row(tile: Tile<'_, T>, lane: usize, largest: &[T; LANES], sums: &[[T; LANES]; K], label: Class<T>) -> Row<T, K> {
+        let classes = T::of(f64::from(tile.classes as i32));
+        let mut row = Row { classes, largest: largest[lane], sums: [T::ZERO; K], label };
+        // An explicit loop: the compiler keeps the sums in registers.
+        for (sum, lanes) in row.sums.iter_mut().zip(sums) {
+            *sum = lanes[lane];
+        }
+        row
+    }
+
+    /// The log-probabilities of the rows from `first` on.
+    #[inline(always)]
+    fn log_probabilities(loss: L, tile: Tile<'_, T>, first: usize, out: &mut [T]) {
+        let largest = Self::largest(tile, first);
         let relative = largest.map(|largest| if largest > -T::INFINITY { largest } else { T::ZERO });
-        // Copies, so that what is computed of them is known not to change when results are written.
-        let [labels, mut weights, grad_outputs] =
-            [tile.labels, tile.weights, tile.grad_outputs].map(|part| *at(part, first));
-        let (mut label_scores, mut label_weights) = ([T::ZERO; LANES], [T::ONE; LANES]);
+        let (labels, zeros) = (*at(tile.labels, first), [T::ZERO; LANES]);
+        let sums = Self::sums(loss, tile, first, relative, labels, zeros, zeros, &mut []);
+        let mut log_normalizers = zeros;
+        let label = Class { score: T::ZERO, probability: T::ONE, weight: T::ONE };
+        for lane in 0..LANES {
+            log_normalizers[lane] = loss.log_normalizer(&Self::row(tile, lane, &largest, &sums, label));
+        }
+        for class in 0..tile.classes {
+            let index = class * tile.rows + first;
+            let mut log_probabilities = *at(tile.scores, index);
+            for lane in 0..LANES {
+                log_probabilities[lane] = (log_probabilities[lane] - largest[lane]) - log_normalizers[lane];
+            }
+            *at_mut(out, index) = log_probabilities;
+        }
+    }
+
+    /// The labels' scores and weights.
+    #[inline(always)]
+    fn at_labels(tile: Tile<'_, T>, first: usize, labels: [T; LANES]) -> ([T; LANES], [T; LANES]) {
+        let (mut scores, mut weights) = ([T::ZERO; LANES], [T::ONE; LANES]);
         if !L::WEIGHS_ELEMENTS {
             for class in 0..tile.classes {
                 let number = T::of(f64::from(class as i32));
-                label_scores = chosen(labels, number, *at(tile.scores, class * tile.rows + first), label_scores);
-                label_weights = chosen(labels, number, [tile.class_weights[class]; LANES], label_weights);
+                scores = chosen(labels, number, *at(tile.scores, class * tile.rows + first), scores);
+                weights = chosen(labels, number, [tile.class_weights[class]; LANES], weights);
             }
         }
-        let mut scales = [T::ZERO; LANES];
-        for lane in 0..LANES {
-            let is_left_out = L::LABEL_WEIGHS_ALL && label_weights[lane] == T::ZERO;
-            weights[lane] = if is_left_out { T::ZERO } else { weights[lane] };
-            scales[lane] = weights[lane] * tile.factor * grad_outputs[lane];
+        (scores, weights)
+    }
+
+    /// The weights of a class.
+    #[inline(always)]
+    fn weights(tile: Tile<'_, T>, first: usize, class: usize) -> [T; LANES] {
+        if L::WEIGHS_ELEMENTS {
+            *at(tile.class_weights, class * tile.rows + first)
+        } else {
+            [tile.class_weights[class]; LANES]
         }
+    }
+
+    /// The sums over the classes; their powers are left where slopes will be.
+    #[inline(always)]
+    fn sums(
+        loss: L,
+        tile: Tile<'_, T>,
+        first: usize,
+        relative: [T; LANES],
+        labels: [T; LANES],
+        label_scores: [T; LANES],
+        label_weights: [T; LANES],
+        slope: &mut [T],
+    ) -> [[T; LANES]; K] {
         let label = |lane: usize| Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] };
-        let weights_of = |class: usize| {
-            if L::WEIGHS_ELEMENTS {
-                *at(tile.class_weights, class * tile.rows + first)
-            } else {
-                [tile.class_weights[class]; LANES]
-            }
-        };
         let mut sums = [[T::ZERO; LANES]; K];
         for class in 0..tile.classes {
             let mut scores = *at(tile.scores, class * tile.rows + first);
             let probabilities = at(tile.probabilities, class * tile.rows + first);
-            let (element_weights, number) = (weights_of(class), T::of(f64::from(class as i32)));
+            let (element_weights, number) = (Self::weights(tile, first, class), T::of(f64::from(class as i32)));
             if !L::COUNTS_LABEL {
                 scores = chosen(labels, number, [-T::INFINITY; LANES], scores);
             }
@@ -174,31 +247,37 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
                 *at_mut(slope, class * tile.rows + first) = powers;
             }
         }
-        // An explicit loop: the compiler keeps the sums in registers.
-        let row = |lane: usize| {
-            let classes = T::of(f64::from(tile.classes as i32));
-            let mut row = Row { classes, largest: largest[lane], sums: [T::ZERO; K], label: label(lane) };
-            for (sum, lanes) in row.sums.iter_mut().zip(&sums) {
-                *sum = lanes[lane];
-            }
-            row
-        };
+        sums
+    }
+
+    /// The rows from `first` on, one in each lane. What lanes find goes to local arrays first, which no operand can share.
+    #[inline(always)]
+    fn lanes(loss: L, tile: Tile<'_, T>, first: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
+        let largest = Self::largest(tile, first);
+        // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
+        let relative = largest.map(|largest| if largest > -T::INFINITY { largest } else { T::ZERO });
+        // Copies, so that what is computed of them is known not to change when results are written.
+        let [labels, mut weights, grad_outputs] =
+            [tile.labels, tile.weights, tile.grad_outputs].map(|part| *at(part, first));
+        let (label_scores, label_weights) = Self::at_labels(tile, first, labels);
+        let mut scales = [T::ZERO; LANES];
+        for lane in 0..LANES {
+            let is_left_out = L::LABEL_WEIGHS_ALL && label_weights[lane] == T::ZERO;
+            weights[lane] = if is_left_out { T::ZERO } else { weights[lane] };
+            scales[lane] = weights[lane] * tile.factor * grad_outputs[lane];
+        }
+        let label = |lane: usize| Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] };
+        let sums = Self::sums(loss, tile, first, relative, labels, label_scores, label_weights, slope);
         let mut settled = sums;
         if L::SETTLES {
             for lane in 0..LANES {
-                let sums = loss.settle(&row(lane));
+                let sums = loss.settle(&Self::row(tile, lane, &largest, &sums, label(lane)));
                 for (settled, sum) in settled.iter_mut().zip(sums) {
                     settled[lane] = sum;
                 }
             }
         }
-        let row = |lane: usize| {
-            let mut row = row(lane);
-            for (sum, lanes) in row.sums.iter_mut().zip(&settled) {
-                *sum = lanes[lane];
-            }
-            row
-        };
+        let row = |lane: usize| Self::row(tile, lane, &largest, &settled, label(lane));
         if VALUE {
             let mut losses = [T::ZERO; LANES];
             for lane in 0..LANES {
@@ -219,7 +298,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         for class in 0..tile.classes {
             let index = class * tile.rows + first;
             let (scores, probabilities) = (at(tile.scores, index), at(tile.probabilities, index));
-            let (element_weights, number) = (weights_of(class), T::of(f64::from(class as i32)));
+            let (element_weights, number) = (Self::weights(tile, first, class), T::of(f64::from(class as i32)));
             // The slopes' room has kept them.
             let powers = if L::HAS_POWERS { *at(slope, index) } else { [T::ZERO; LANES] };
             let mut derivatives = [T::ZERO; LANES];

@@ -90,6 +90,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
     type Slopes<T: Real> = Slopes<T>;
 
     const LABEL_WEIGHS_ALL: bool = !PROBABILITIES && !SMOOTHED;
+    const HAS_LOG_PROBABILITIES: bool = true;
     const NEEDED: [bool; 7] = [true, true, PROBABILITIES, PROBABILITIES, SMOOTHED, SMOOTHED, SMOOTHED];
 
     #[inline(always)]
@@ -132,7 +133,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
     #[inline(always)]
     fn value<T: Real>(&self, row: &Row<T, 7>) -> T {
         let sums = Self::sums(row);
-        let excess = (sums.below + (sums.ties - T::ONE)).ln_1p() + undefined(row.largest);
+        let excess = self.log_normalizer(row);
         let target = sums.distance + times(sums.mass, excess);
         if SMOOTHED {
             let smoothing = sums.smoothing_distance + excess * sums.smoothing_mass;
@@ -140,6 +141,12 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
         } else {
             target
         }
+    }
+
+    #[inline(always)]
+    fn log_normalizer<T: Real>(&self, row: &Row<T, 7>) -> T {
+        let [below, ties, ..] = row.sums;
+        (below + (ties - T::ONE)).ln_1p() + undefined(row.largest)
     }
 
     #[inline(always)]

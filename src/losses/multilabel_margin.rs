@@ -9,8 +9,8 @@ impl LabelSets for MultilabelMargin {
     #[inline(always)]
     fn at<T: Real>(&self, distance: T) -> Jet<T> {
         let rest = T::ONE - distance;
-        // A NaN stays one.
-        let value = if rest <= T::ZERO { T::ZERO } else { rest };
+        // A NaN stays one: it is what is compared with.
+        let value = T::ZERO.max(rest);
         Jet { value, slope: [-value.sign()], curvature: [T::ZERO] }
     }
 }

@@ -135,6 +135,20 @@ impl<'py> Array<'py> {
         })
     }
 
+    /// The elements of a type that is no `Real`, as a slice.
+    ///
+    /// # Errors
+    /// If they are of another type or do not lie side by side in C order.
+    pub fn elements<E: Copy>(&self, dtype: Dtype) -> PyResult<&[E]> {
+        let first = self.run().first.cast::<E>();
+        let fits = self.dtype == dtype && !self.swapped && dtype.size() == size_of::<E>() && first.is_aligned();
+        if !fits || !self.has_flag(NPY_ARRAY_C_CONTIGUOUS) {
+            return Err(PyTypeError::new_err(format!("{} must be a contiguous array of its type", self.name)));
+        }
+        // SAFETY: the array holds these elements and lives as long as the slice; that nobody writes them is the caller's word.
+        Ok(unsafe { std::slice::from_raw_parts(first, self.shape().iter().product()) })
+    }
+
     /// The elements over the array's own axes.
     pub fn view(&self) -> View {
         if self.has_flag(NPY_ARRAY_C_CONTIGUOUS) {

@@ -130,6 +130,8 @@ pub struct Results<'py> {
     pub slope: [Option<Array<'py>>; MOST_INPUTS],
     /// The diagonal of the Hessian with respect to each input.
     pub curvature: [Option<Array<'py>>; MOST_INPUTS],
+    /// The logarithms of the classes' probabilities.
+    pub log_prob: Option<Array<'py>>,
 }
 
 /// What a gradient is multiplied by.
@@ -185,6 +187,7 @@ impl Loss {
         &self,
         arguments: &Arguments<'_, 'py>,
         out: Option<&Bound<'py, PyAny>>,
+        log_prob: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.with_call(arguments, |call| {
             if out.is_some() && arguments.reduction != Reduction::None {
@@ -193,26 +196,51 @@ impl Loss {
                 ));
             }
             let mut results = Results { value: losses(call, arguments.reduction, out)?, ..Results::default() };
+            results.log_prob = self.log_prob(call, log_prob)?;
             let value = call.run(Want::Value, &results, &GradOutput::ONE)?;
-            Ok(reduced(arguments, value, results.value.take()))
+            let value = reduced(arguments, value, results.value.take());
+            match results.log_prob {
+                Some(log_prob) => {
+                    Ok(PyTuple::new(arguments.operands.py(), [value, log_prob.into_object()])?.into_any())
+                }
+                None => Ok(value),
+            }
         })
     }
 
-    /// The loss and its gradients.
+    /// Where the log-probabilities go, if they are returned.
+    fn log_prob<'py>(&self, call: &dyn Call<'py>, returned: bool) -> PyResult<Option<Array<'py>>> {
+        if !returned {
+            return Ok(None);
+        }
+        match call.input(0) {
+            Some(input) if self.description.has_log_prob => Ok(Some(input.new_like("log_prob")?)),
+            _ => Err(PyTypeError::new_err(format!("{} has no log-probabilities to return", self.name))),
+        }
+    }
+
+    /// The loss and its gradients; and the log-probabilities, if they are returned.
     pub fn differentiate<'py>(
         &self,
         arguments: &Arguments<'_, 'py>,
         wrt: Option<&Bound<'py, PyAny>>,
         out: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        log_prob: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
         self.with_call(arguments, |call| {
             let chosen = Chosen::new(call, self.description.asked, wrt)?;
             let mut results = Results { value: losses(call, arguments.reduction, None)?, ..Results::default() };
             chosen.derivatives(call, out, "gradient", &mut results.slope)?;
             check_apart(&results)?;
+            results.log_prob = self.log_prob(call, log_prob)?;
             let value = call.run(Want::ValueAndGradient, &results, &GradOutput::ONE)?;
             let gradient = chosen.result(&arguments.operands.py(), &mut results.slope)?;
-            Ok((reduced(arguments, value, results.value.take()), gradient))
+            let value = reduced(arguments, value, results.value.take());
+            let py = arguments.operands.py();
+            match results.log_prob {
+                Some(log_prob) => PyTuple::new(py, [value, gradient, log_prob.into_object()]),
+                None => PyTuple::new(py, [value, gradient]),
+            }
         })
     }
 

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-NEEDED = ("expecttest", "hypothesis", "lossrs", "ml_dtypes", "numpy", "onnx", "sklearn", "torch")
+NEEDED = ("expecttest", "hypothesis", "keras", "lossrs", "ml_dtypes", "numpy", "onnx", "sklearn", "torch")
 if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
     raise pytest.UsageError(f"tests/parity needs {', '.join(missing)}: install lossrs[parity]")
 

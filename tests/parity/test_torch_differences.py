@@ -52,6 +52,8 @@ def broadcasts(name: str) -> bool:
             return False
 
 
+# Those of an input and a target alone.
+PAIRED = [name for name, cls in lossrs.losses.items() if cls()._kernel.operands == ("input", "target")]
 BROADCASTING = [name for name in lossrs.losses if name in TORCH_LOSSES and broadcasts(name)]
 
 

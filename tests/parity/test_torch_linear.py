@@ -63,6 +63,8 @@ def torch_value_and_gradients(
 def tolerance(sample: SampleInput, dtype: torch.dtype, reduced: bool) -> Tolerance:
     """Return what the rounding of the sample's logits leaves of a loss near zero; `ARRAY` has it of magnitude 10."""
     largest = (widened(sample.input).abs() @ widened(sample.args[0]).abs().T).max().item()
+    bias = sample.kwargs.get("linear_bias")
+    largest += 0 if bias is None else bias.abs().max().item()
     rtol, atol = (VALUE if reduced else ARRAY)[dtype]
     return Tolerance(rtol, atol * max(1, largest / 10))
 

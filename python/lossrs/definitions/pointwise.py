@@ -323,6 +323,105 @@ target : array_like
 """
 
 
+@loss("pinball_loss")
+class PinballLoss(PointwiseLoss):
+    """The pinball loss, whose minimum is a quantile.
+
+    With ``d = target - input`` the loss is ``alpha * d`` where d is at least 0 and ``(alpha - 1) * d`` where it is
+    negative, its gradient ``-alpha`` and ``1 - alpha``, its Hessian 0.
+
+    Parameters
+    ----------
+    alpha : float, default 0.5
+        Which quantile is predicted; in [0, 1].
+    reduction : {'none', 'mean', 'sum'}, default 'mean'
+        What becomes of the losses of the elements.
+
+    References
+    ----------
+    R. Koenker and G. Bassett, Regression quantiles, Econometrica 46, 1978. scikit-learn's ``mean_pinball_loss``.
+
+    Examples
+    --------
+    >>> import lossrs.functional as F
+    >>> F.pinball_loss([1.0, 3.0], [2.0, 2.0], alpha=0.75, reduction="none")
+    array([0.75, 0.25])
+    """
+
+    alpha: float = 0.5
+
+
+@loss("tweedie_deviance_loss")
+class TweedieDevianceLoss(PointwiseLoss):
+    """Tweedie's deviance of a mean, for a variance that is a power of the mean.
+
+    Of a mean m, a target y and the power p it is ``2 * (y**(2 - p) / ((1 - p) * (2 - p)) - y * m**(1 - p) / (1 - p) +
+    m**(2 - p) / (2 - p))``, its gradient ``2 * (m - y) / m**p`` and its Hessian ``2 * (1 - p + p * y / m) / m**p``. Of
+    power 0 it is the squared error; of power 1 Poisson's deviance, ``2 * (y * log(y / m) - y + m)``; of power 2 that of
+    the gamma distribution, ``2 * (log(m / y) + y / m - 1)``; of power 3 the inverse Gaussian's. Of a negative power,
+    negative targets count as 0 in the first term, as in scikit-learn.
+
+    Parameters
+    ----------
+    power : float, default 1.0
+        At most 0, or at least 1.
+    reduction : {'none', 'mean', 'sum'}, default 'mean'
+        What becomes of the losses of the elements.
+
+    References
+    ----------
+    B. Jorgensen, Exponential dispersion models, Journal of the Royal Statistical Society B 49, 1987. scikit-learn's
+    ``mean_tweedie_deviance``.
+
+    Examples
+    --------
+    >>> import lossrs.functional as F
+    >>> F.tweedie_deviance_loss([2.0, 1.0], [0.0, 1.0], reduction="none")
+    array([4., 0.])
+    """
+
+    power: float = 1.0
+
+    arguments: ClassVar[str] = """\
+input : array_like
+    Predicted means, of any shape, positive (at least 1.2e-38) unless the power is 0: float64, float32, float16 or
+    bfloat16. Integers are taken as float64.
+target : array_like
+    Of the input's shape: at least 0 for powers from 1 on, positive from 2 on.
+"""
+
+
+@loss("hinge_loss")
+class HingeLoss(PointwiseLoss):
+    """The hinge loss of scores and signs, of support-vector machines.
+
+    Of a score x and a sign y it is ``max(0, 1 - y * x)``, its gradient ``-y`` where that is positive and 0 elsewhere,
+    its Hessian 0.
+
+    Parameters
+    ----------
+    reduction : {'none', 'mean', 'sum'}, default 'mean'
+        What becomes of the losses of the elements.
+
+    References
+    ----------
+    C. Cortes and V. Vapnik, Support-vector networks, Machine Learning 20, 1995. scikit-learn's ``hinge_loss``.
+
+    Examples
+    --------
+    >>> import lossrs.functional as F
+    >>> F.hinge_loss([0.5, 3.0, 1.0], [1, 1, -1], reduction="none")
+    array([0.5, 0. , 2. ])
+    """
+
+    arguments: ClassVar[str] = """\
+input : array_like
+    Scores, of any shape: float64, float32, float16 or bfloat16. Integers are taken as float64.
+target : array_like
+    1 or -1, of the input's shape.
+"""
+
+
 @loss("soft_margin_loss")
 class SoftMarginLoss(PointwiseLoss):
     """The logistic loss of scores and signs.

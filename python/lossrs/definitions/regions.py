@@ -178,7 +178,7 @@ class TverskyLoss(RegionLoss, index="index"):
     ----------
     S. Salehi, D. Erdogmus and A. Gholipour, Tversky loss function for image segmentation using 3D fully convolutional
     deep networks, MLMI 2017. MONAI's and segmentation_models_pytorch's TverskyLoss; ``keras.losses.Tversky`` sums over
-    the batch, has no logits, and smooths the denominator alone, by 1e-7.
+    the batch, has no logits, smooths the denominator alone, by 1e-7, and weighs false negatives by its alpha.
 
     Examples
     --------

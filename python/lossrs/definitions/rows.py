@@ -31,6 +31,7 @@ class CrossEntropyLoss(RowwiseLoss):
     ``'mean'`` divides by ``sum(w[y])`` over the samples that are not ignored, or, of probabilities, by their number.
     A sample with label `ignore_index` has loss and gradient 0, whatever its logits are. A logit of -inf is an
     impossible class: it adds nothing where its probability is 0, and smoothing is spread over the possible classes.
+    With ``return_log_prob=True`` calls return ``log(p)`` besides, as the last of their results.
 
     Parameters
     ----------

@@ -6,70 +6,92 @@ compressed members are decompressed as a stream.
 
 from __future__ import annotations
 
+import itertools
 import math
+import queue
 import struct
+import sys
+import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
-from lossrs.scoring.columns import Array, Batch, ScoreError
+from lossrs.scoring.columns import Array, Batch, ScoreError, require_pyarrow
+from lossrs.scoring.files import STANDARD_INPUT, File
+from lossrs.scoring.where import Where
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 32 << 20
+#: What shares are cut by where a file has no row groups or record batches of its own.
+UNIT_ROWS = 65_536
+
+LISTS = "lists of "
+_STANDARD_INPUT = Path("<stdin>")  # what errors call it
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of files: columns as numbers, columns as text, which rows, and how many at a time."""
+
+    numbers: Sequence[str]
+    texts: Sequence[str]
+    where: Where | None
+    most_rows: int
+
+    def columns(self, file: File) -> list[str]:
+        """Return the columns that are to be read from a file."""
+        return [name for name in dict.fromkeys([*self.numbers, *self.texts]) if name not in file.constants]
+
+
+Piece = tuple[int, int, dict[str, Any], dict[str, Any]]  # the first row, how many they are, numbers and texts
 
 
 class Table(Protocol):
     """A file of columns."""
 
-    path: Path
+    file: File
+    path: Path  # what errors call it
     names: list[str]
     rows: int | None  # None where only reading to the end would tell
     numbered: bool  # the columns have no names but numbers, and ranges of them can be asked for
 
-    def batches(self, numbers: Sequence[str], key: str | None, most_rows: int) -> Iterator[Batch]:
-        """Read columns of numbers and a column of groups, batch by batch; one empty batch if there are no rows."""
+    def kind(self, name: str) -> str | None:
+        """Return what a column holds, in words that are equal where it does not matter; None if it is all one."""
+        ...
+
+    def units(self) -> list[int]:
+        """Return where the file can be cut: the rows at which its row groups, or the like, begin, and its end."""
+        ...
+
+    def pieces(self, request: Request, first: int, last: int | None) -> Iterator[Piece]:
+        """Read the rows from `first` to before `last`, those perhaps left out that cannot satisfy the filter."""
         ...
 
 
-def open_table(path: Path) -> Table:
-    """Open a file as its ending says."""
+def open_table(file: File) -> Table:
+    """Open a file as its ending says; standard input is an Arrow stream."""
+    path = file.path
+    if path == STANDARD_INPUT:
+        require_pyarrow("reading standard input")
+        with _reading(_STANDARD_INPUT):
+            return _Stdin(file)
     ending = path.suffix.lower()
-    kinds: dict[str, Callable[[Path], Table]] = {
-        ".parquet": _Parquet,
-        ".pq": _Parquet,
-        ".arrow": _Arrow,
-        ".feather": _Arrow,
-        ".ipc": _Arrow,
-        ".arrows": _Arrow,
-        ".csv": _Csv,
-        ".npy": _Npy,
-        ".npz": _Npz,
-    }
-    if ending not in kinds:
-        raise ScoreError(f"{path}: the ending {ending!r} is none of {', '.join(kinds)}")
+    if ending not in _KINDS:
+        raise ScoreError(f"{path}: the ending {ending!r} is none of {', '.join(_KINDS)}")
     if not path.exists():
         raise ScoreError(f"{path}: no such file")
-    if path.is_dir():
-        raise ScoreError(f"{path}: is a directory")
     if ending not in (".npy", ".npz"):
         require_pyarrow(f"reading {ending}")
     with _reading(path):
         if path.stat().st_size == 0:
             raise ScoreError(f"{path}: the file is empty")
-        return kinds[ending](path)
-
-
-def require_pyarrow(purpose: str) -> None:
-    """Say what to install, if pyarrow is missing."""
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise ScoreError(f"{purpose} needs pyarrow: pip install 'lossrs[score]'") from None
+        return _KINDS[ending](file)
 
 
 @contextmanager
@@ -80,8 +102,9 @@ def _reading(path: Path) -> Iterator[None]:
     except (
         OSError,
         ValueError,
+        TypeError,
         EOFError,
-        NotImplementedError,
+        RuntimeError,
         KeyError,
         zipfile.BadZipFile,
         zlib.error,
@@ -91,52 +114,194 @@ def _reading(path: Path) -> Iterator[None]:
         raise ScoreError(f"{path}: cannot be read: {reason}") from error
 
 
-def _wanted(numbers: Sequence[str], key: str | None) -> list[str]:
-    return list(dict.fromkeys([*numbers, *([key] if key else [])]))
+@dataclass(frozen=True)
+class Part:
+    """Consecutive rows of a file; `first_row` is the first's number over all files, None where nobody has counted."""
+
+    file: File
+    first: int
+    last: int | None
+    first_row: int | None
+
+
+def batches(parts: Iterable[Part], request: Request, opened: Table | None = None) -> Generator[Batch]:
+    """Read parts of files batch by batch, the next one while the last one is used; some may be empty.
+
+    Parameters
+    ----------
+    opened : Table, optional
+        The table of the only file, if it is open already.
+    """
+    read = _batches(parts, request, opened)
+    # A pipe may be silent for long: who waits for it must be open to Ctrl-C.
+    return read if isinstance(opened, _Stdin) else _ahead(read)
+
+
+def _batches(parts: Iterable[Part], request: Request, opened: Table | None) -> Generator[Batch]:
+    rows_before = done_before = 0
+    for part in parts:
+        file, where = part.file, request.where
+        table = opened or open_table(file)
+        first_row = rows_before if part.first_row is None else part.first_row
+        end = table.rows if part.last is None else part.last
+        seen = part.first
+        for start, rows, numbers, texts in table.pieces(request, part.first, part.last):
+            seen = start + rows
+            for columns, names in ((numbers, request.numbers), (texts, request.texts)):
+                columns |= {name: file.constants[name] for name in names if name in file.constants}
+            first, done = first_row + start - part.first, done_before + seen - part.first
+            batch = Batch(table.path, rows, start, first, done, numbers, texts)
+            yield batch if where is None else batch.filtered(where.mask(numbers, texts, rows))
+        rows_read = (seen if end is None else end) - part.first
+        rows_before, done_before = first_row + rows_read, done_before + rows_read
+
+
+Item = TypeVar("Item")
+
+
+def _ahead(items: Iterator[Item]) -> Generator[Item]:
+    """Take items from an iterator in a thread of its own, one beyond what is asked for."""
+    ready: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+    wanted = threading.Semaphore(2)
+    stopped = False
+
+    def take() -> None:
+        try:
+            for item in items:
+                ready.put((True, item))
+                del item
+                wanted.acquire()
+                if stopped:
+                    return
+            ready.put((False, None))
+        except BaseException as error:
+            ready.put((False, error))
+
+    # A daemon, so that a file system that hangs does not keep the process from ending.
+    thread = threading.Thread(target=take, name="lossrs-read-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            is_item, item = ready.get()
+            if not is_item:
+                if item is not None:
+                    raise item
+                return
+            yield item
+            del item
+            wanted.release()
+    finally:
+        stopped = True
+        wanted.release()
+        thread.join()
 
 
 def _rows_per_batch(most_rows: int, row_bytes: float) -> int:
     return max(1, min(most_rows, int(BATCH_BYTES / max(row_bytes, 1))))
 
 
-def _cut(record_batch: Any, start: int, most_rows: int, key: str | None) -> Iterator[Batch]:
-    """Cut a record batch of any size into batches of bounded size."""
+def _cut(
+    record_batch: Any, start: int, request: Request, first: int, last: int | None, names: list[str]
+) -> Iterator[Piece]:
+    """Cut what is wanted of a record batch of any size into pieces of bounded size."""
     rows = record_batch.num_rows
-    step = _rows_per_batch(most_rows, record_batch.nbytes / max(rows, 1))
-    for first in range(0, max(rows, 1), step):
-        piece = record_batch.slice(first, step)
-        columns = dict(zip(piece.schema.names, piece.columns, strict=True))
-        yield Batch(start + first, piece.num_rows, columns, columns[key] if key else None)
+    step = _rows_per_batch(request.most_rows, record_batch.nbytes / max(rows, 1))
+    if rows <= min(1.5 * step, request.most_rows):  # a small rest is not worth a piece
+        step = max(rows, 1)
+    end = rows if last is None else min(rows, last - start)
+    for offset in range(max(first - start, 0), end, step):
+        piece = record_batch.slice(offset, min(step, end - offset))
+        columns = dict(zip(names, map(_without_views, piece.columns), strict=True))
+        yield start + offset, piece.num_rows, *_assigned(columns, request)
+
+
+def _without_views(column: Any) -> Any:
+    """Return views of strings as strings: pyarrow cannot look them up yet."""
+    import pyarrow as pa
+
+    return column.cast(pa.string()) if pa.types.is_string_view(column.type) else column
+
+
+def _assigned(columns: dict[str, Any], request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the columns that are numbers and those that are text."""
+    numbers, texts = ({n: columns[n] for n in names if n in columns} for names in (request.numbers, request.texts))
+    return numbers, texts
+
+
+def _kind(arrow_type: Any) -> str:
+    """Describe what an Arrow column holds, leaving out how it is stored."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        arrow_type = arrow_type.storage_type
+    if types.is_dictionary(arrow_type):
+        return _kind(arrow_type.value_type)
+    if types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type):
+        return f"{LISTS}{_kind(arrow_type.value_type)}"
+    if types.is_string(arrow_type) or types.is_large_string(arrow_type) or types.is_string_view(arrow_type):
+        return "string"
+    if types.is_integer(arrow_type) or types.is_boolean(arrow_type):
+        return "integer"
+    return {"halffloat": "float16", "float": "float32", "double": "float64"}.get(str(arrow_type), str(arrow_type))
 
 
 class _Parquet:
     numbered = False
 
-    def __init__(self, path: Path) -> None:
-        import pyarrow.parquet as pq
-
-        self.path = path
-        self._file = pq.ParquetFile(path, memory_map=True)
-        self.names: list[str] = self._file.schema_arrow.names
+    def __init__(self, file: File) -> None:
+        self.file, self.path = file, file.path
+        self._file = self._open()
+        self._schema = self._file.schema_arrow  # made anew by each access
+        self.names: list[str] = self._schema.names
         self.rows: int | None = self._file.metadata.num_rows
 
-    def batches(self, numbers: Sequence[str], key: str | None, most_rows: int) -> Iterator[Batch]:
-        import pyarrow as pa
+    def _open(self, dictionaries: Sequence[str] = ()) -> Any:
         import pyarrow.parquet as pq
 
-        wanted = _wanted(numbers, key)
+        return pq.ParquetFile(
+            self.path, memory_map=True, read_dictionary=list(dictionaries), page_checksum_verification=True
+        )
+
+    def kind(self, name: str) -> str | None:
+        return _kind(self._schema.field(name).type)
+
+    def units(self) -> list[int]:
+        metadata = self._file.metadata
+        rows = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+        return list(itertools.accumulate(rows, initial=0))
+
+    def pieces(self, request: Request, first: int, last: int | None) -> Iterator[Piece]:
+        wanted = request.columns(self.file)
         with _reading(self.path):
-            file, schema = self._file, self._file.schema_arrow
-            if key and (pa.types.is_string(schema.field(key).type) or pa.types.is_large_string(schema.field(key).type)):
-                file = pq.ParquetFile(self.path, memory_map=True, read_dictionary=[key])
-            step = _rows_per_batch(most_rows, sum(self._row_bytes(schema.field(name)) for name in wanted))
-            start = 0
-            for record_batch in file.iter_batches(batch_size=step, columns=wanted):
-                yield from _cut(record_batch.select(wanted), start, most_rows, key)
-                start += record_batch.num_rows
-            if start == 0:
-                fields = pa.schema([schema.field(name) for name in wanted])
-                yield from _cut(pa.RecordBatch.from_pylist([], fields), 0, 1, key)
+            schema = self._schema
+            strings = [name for name in request.texts if name in wanted and _is_string(schema.field(name).type)]
+            file = self._open(strings) if strings else self._file
+            step = _rows_per_batch(request.most_rows, sum(self._row_bytes(schema.field(name)) for name in wanted))
+            units, where = self.units(), request.where
+            spans = enumerate(itertools.pairwise(units))
+            groups = [group for group, (start, end) in spans if end > first and (last is None or start < last)]
+            if where is not None and groups:
+                groups = self._possible(groups, where)
+            for _, neighbours in itertools.groupby(enumerate(groups), lambda pair: pair[1] - pair[0]):
+                run = [group for _, group in neighbours]
+                start = units[run[0]]
+                for record_batch in file.iter_batches(batch_size=step, row_groups=run, columns=wanted):
+                    yield from _cut(record_batch.select(wanted), start, request, first, last, wanted)
+                    start += record_batch.num_rows
+
+    def _possible(self, groups: list[int], where: Where) -> list[int]:
+        """Leave out the row groups whose statistics rule the filter out."""
+        import pyarrow as pa
+        from pyarrow import dataset, fs
+
+        schema, path = self._schema, str(self.path)
+        expression = where.expression({field.name: field.type for field in schema}, self.file.constants)
+        fragment = dataset.ParquetFileFormat().make_fragment(path, fs.LocalFileSystem(), row_groups=groups)
+        try:
+            return [part.row_groups[0].id for part in fragment.split_by_row_group(expression, schema)]
+        except pa.ArrowException:
+            return groups  # where it is evaluated, an error can say more
 
     def _row_bytes(self, field: Any) -> float:
         import pyarrow as pa
@@ -161,39 +326,91 @@ def _width(kind: Any) -> float:
     return kind.bit_width / 8 if pa.types.is_primitive(kind) else 32
 
 
+def _is_string(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
 class _Arrow:
     numbered = False
     rows: int | None = None
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, file: File) -> None:
+        self.file, self.path = file, file.path
         with self._open() as reader:
-            self.names: list[str] = reader.schema.names
+            self._schema = reader.schema
+        self.names: list[str] = self._schema.names
 
-    def _open(self) -> Any:
+    def _open(self, options: Any = None) -> Any:
         import pyarrow as pa
 
         source = pa.memory_map(str(self.path))
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
+        open_it = pa.ipc.open_file if is_file else pa.ipc.open_stream
         # All columns: pyarrow copies the chosen ones of a batch, but maps a whole batch.
-        return pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
+        return open_it(source, options=options)
 
-    def batches(self, numbers: Sequence[str], key: str | None, most_rows: int) -> Iterator[Batch]:
+    def kind(self, name: str) -> str | None:
+        return _kind(self._schema.field(name).type)
+
+    def units(self) -> list[int]:
         import pyarrow as pa
 
-        wanted = _wanted(numbers, key)
+        # One column, because others may have to be decompressed.
+        with _reading(self.path), self._open(pa.ipc.IpcReadOptions(included_fields=[0])) as reader:
+            rows = (record_batch.num_rows for record_batch in self._record_batches(reader))
+            return list(itertools.accumulate(rows, initial=0))
+
+    def _record_batches(self, reader: Any) -> Iterator[Any]:
+        if hasattr(reader, "num_record_batches"):
+            return (reader.get_batch(index) for index in range(reader.num_record_batches))
+        return iter(reader)
+
+    def pieces(self, request: Request, first: int, last: int | None) -> Iterator[Piece]:
+        wanted = request.columns(self.file)
         with _reading(self.path), self._open() as reader:
             start = 0
-            if isinstance(reader, pa.ipc.RecordBatchFileReader):
-                record_batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
-            else:
-                record_batches = iter(reader)
-            for record_batch in record_batches:
-                yield from _cut(record_batch.select(wanted), start, most_rows, key)
+            for record_batch in self._record_batches(reader):
+                yield from _cut(record_batch.select(wanted), start, request, first, last, wanted)
                 start += record_batch.num_rows
-            if start == 0:
-                yield from _cut(pa.RecordBatch.from_pylist([], reader.schema).select(wanted), 0, 1, key)
+                if last is not None and start >= last:
+                    return
+
+
+class _Stdin(_Arrow):
+    """Standard input: an Arrow stream, or an Arrow file, which is a stream between a mark and a table of contents."""
+
+    def __init__(self, file: File) -> None:
+        self.file, self.path = file, _STANDARD_INPUT
+        self._reader = self._open()
+        self._schema = self._reader.schema
+        self.names: list[str] = self._schema.names
+
+    def _open(self, options: Any = None) -> Any:
+        import pyarrow as pa
+
+        pipe: Any = sys.stdin.buffer
+        mark = pipe.peek(6)[:6]
+        if not mark:
+            raise ScoreError(f"{self.path}: the stream is empty")
+        if mark[:4] == b"PAR1":
+            raise ScoreError(f"{self.path}: is a Parquet file; an Arrow stream is needed")
+        if mark == b"ARROW1":
+            pipe.read(8)
+        return pa.ipc.open_stream(pa.PythonFile(pipe, mode="r"))
+
+    def units(self) -> list[int]:
+        raise ScoreError(f"{self.path}: cannot be read by shards; files can")
+
+    def pieces(self, request: Request, first: int, last: int | None) -> Iterator[Piece]:
+        wanted = request.columns(self.file)
+        with _reading(self.path):
+            start = 0
+            for record_batch in self._reader:
+                yield from _cut(record_batch.select(wanted), start, request, first, last, wanted)
+                start += record_batch.num_rows
 
 
 class _Csv:
@@ -203,10 +420,21 @@ class _Csv:
     rows: int | None = None
     _NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "null")
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, file: File) -> None:
+        self.file, self.path = file, file.path
         with self._explaining() as invalid_row, self._open({}, [], invalid_row) as reader:
             self.names: list[str] = reader.schema.names
+
+    def kind(self, name: str) -> str | None:
+        return None
+
+    def units(self) -> list[int]:
+        import pyarrow as pa
+
+        name = self.names[0]
+        with _reading(self.path), self._explaining() as invalid_row:
+            rows = sum(record_batch.num_rows for record_batch in self._open({name: pa.string()}, [name], invalid_row))
+        return [*range(0, rows, UNIT_ROWS), rows]
 
     def _open(self, types: dict[str, Any], wanted: list[str], invalid_row: Callable[[Any], str] | None = None) -> Any:
         from pyarrow import csv
@@ -242,27 +470,28 @@ class _Csv:
             found = f"row {row_number} has {row.actual_columns} fields, the header has {row.expected_columns}"
             raise ScoreError(f"{self.path}: {found}") from None
 
-    def batches(self, numbers: Sequence[str], key: str | None, most_rows: int) -> Iterator[Batch]:
+    def pieces(self, request: Request, first: int, last: int | None) -> Iterator[Piece]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        wanted = request.columns(self.file)
         # Types are asked for, never inferred: the first block may hold whole numbers only.
-        types = dict.fromkeys(numbers, pa.float64()) | ({key: pa.string()} if key else {})
+        types = {name: pa.string() if name in request.texts else pa.float64() for name in wanted}
         with _reading(self.path):
             start = 0
             try:
-                for record_batch in self._open(types, list(types)):
-                    for batch in _cut(record_batch, start, most_rows, key):
-                        if key is not None and key in numbers:
-                            batch.columns[key] = pc.utf8_trim_whitespace(batch.key).cast(pa.float64())
-                        yield batch
+                for record_batch in self._open(types, wanted):
+                    for piece in _cut(record_batch, start, request, first, last, wanted):
+                        _, _, numbers, texts = piece
+                        for name in numbers.keys() & texts.keys():
+                            numbers[name] = pc.utf8_trim_whitespace(texts[name]).cast(pa.float64())
+                        yield piece
                     start += record_batch.num_rows
+                    if last is not None and start >= last:
+                        return
             except pa.ArrowInvalid:
-                self._explain(list(numbers))
+                self._explain([name for name in request.numbers if name in wanted])
                 raise
-            if start == 0:
-                types |= dict.fromkeys(numbers, pa.float64())
-                yield from _cut(pa.RecordBatch.from_pylist([], pa.schema(types)), 0, 1, key)
 
     def _explain(self, numbers: list[str]) -> None:
         """Find the text that is not a number, because pyarrow does not tell: read it again as text, and look."""
@@ -297,6 +526,7 @@ class _Column:
 
     def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...], read: Callable[[int, int], Array]) -> None:
         self.rows = shape[0]
+        self.kind = _numpy_kind(dtype, len(shape) - 1)
         self.row_bytes = dtype.itemsize * math.prod(shape[1:])
         self.read = read
 
@@ -305,34 +535,57 @@ class _Column:
         return cls(array.dtype, array.shape, lambda first, last: array[first:last])
 
 
+def _numpy_kind(dtype: np.dtype[Any], dimensions: int) -> str:
+    """Describe what an array holds, in the words of `_kind`."""
+    kind = {"i": "integer", "u": "integer", "b": "integer", "U": "string", "S": "string"}.get(dtype.kind, dtype.name)
+    kind = "bfloat16" if dtype == np.dtype("V2") else kind
+    return kind if dimensions == 0 else f"{LISTS}{kind}" if dimensions == 1 else f"{dimensions}-dimensional {kind}"
+
+
 class _Arrays:
     """Arrays with as many rows as each other."""
 
+    file: File
     path: Path
+    names: list[str]
     numbered = False
     rows: int | None = None
 
     def _open(self, wanted: list[str], files: ExitStack) -> dict[str, _Column]:
         raise NotImplementedError
 
-    def batches(self, numbers: Sequence[str], key: str | None, most_rows: int) -> Iterator[Batch]:
+    def _opened(self, wanted: list[str], files: ExitStack) -> tuple[dict[str, _Column], int]:
+        columns = self._open(wanted or self.names[:1], files)
+        name, rows = next((name, column.rows) for name, column in columns.items())
+        for other, column in columns.items():
+            if column.rows != rows:
+                raise ScoreError(f"{self.path}: {name!r} has {rows} rows, {other!r} has {column.rows}")
+        return columns, rows
+
+    def kind(self, name: str) -> str | None:
         with _reading(self.path), ExitStack() as files:
-            columns = self._open(_wanted(numbers, key), files)
-            name, rows = next((name, column.rows) for name, column in columns.items())
-            for other, column in columns.items():
-                if column.rows != rows:
-                    raise ScoreError(f"{self.path}: {name!r} has {rows} rows, {other!r} has {column.rows}")
-            self.rows = rows
-            step = _rows_per_batch(most_rows, sum(column.row_bytes for column in columns.values()))
-            for first in range(0, max(rows, 1), step):
-                last = min(first + step, rows)
-                rows_read = {name: column.read(first, last) for name, column in columns.items()}
-                yield Batch(first, last - first, rows_read, rows_read[key] if key else None)
+            return self._open([name], files)[name].kind
+
+    def units(self) -> list[int]:
+        with _reading(self.path), ExitStack() as files:
+            _, rows = self._opened([], files)
+        return [*range(0, rows, UNIT_ROWS), rows]
+
+    def pieces(self, request: Request, first: int, last: int | None) -> Iterator[Piece]:
+        with _reading(self.path), ExitStack() as files:
+            columns, rows = self._opened(request.columns(self.file), files)
+            step = _rows_per_batch(request.most_rows, sum(column.row_bytes for column in columns.values()))
+            end = rows if last is None else min(rows, last)
+            for start in range(first, end, step):
+                stop = min(start + step, end)
+                read = {name: column.read(start, stop) for name, column in columns.items()}
+                yield start, stop - start, *_assigned(read, request)
 
 
 class _Npy(_Arrays):
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, file: File) -> None:
+        self.file = file
+        self.path = path = file.path
         if zipfile.is_zipfile(path):
             raise ScoreError(f"{path}: is an .npz file")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -358,8 +611,9 @@ class _Npy(_Arrays):
 
 
 class _Npz(_Arrays):
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, file: File) -> None:
+        self.file = file
+        self.path = path = file.path
         if not zipfile.is_zipfile(path):
             raise ScoreError(f"{path}: is not an .npz file, or a truncated one")
         with zipfile.ZipFile(path) as archive:
@@ -393,10 +647,27 @@ class _Npz(_Arrays):
             )
         row_bytes = dtype.itemsize * math.prod(shape[1:])
 
+        header_bytes = stream.tell()
+
         def read(first: int, last: int) -> Array:
+            stream.seek(header_bytes + first * row_bytes)
             data = stream.read((last - first) * row_bytes)
             if len(data) < (last - first) * row_bytes:
                 raise ScoreError(f"{self.path}: {name!r} ends before row {last}")
             return np.frombuffer(data, dtype).reshape(last - first, *shape[1:])
 
         return _Column(dtype, shape, read)
+
+
+_KINDS: dict[str, Callable[[File], Table]] = {
+    ".parquet": _Parquet,
+    ".pq": _Parquet,
+    ".arrow": _Arrow,
+    ".feather": _Arrow,
+    ".ipc": _Arrow,
+    ".arrows": _Arrow,
+    ".csv": _Csv,
+    ".npy": _Npy,
+    ".npz": _Npz,
+}
+ENDINGS = tuple(_KINDS)

@@ -17,12 +17,13 @@ from typing import Any, NoReturn, Self, TextIO
 import numpy as np
 
 import lossrs
+from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
 from lossrs.scoring.columns import Key, ScoreError, near_misses
 from lossrs.scoring.score import Score, Summary, score
 
 _SCORE_HELP = """\
-Score the predictions in a file: the mean of a loss with its standard error, its sum, and how many rows were read,
+Score the predictions in files: the mean of a loss with its standard error, its sum, and how many rows were read,
 ignored (the target is the ignore_index, or the weight is zero) and not finite (the loss is nan or infinite).
 
 columns:
@@ -31,6 +32,7 @@ columns:
   a glob            --input 'logit_*'          in natural order: logit_2 before logit_10
   a list column     --input logits             K values in each row are K columns
   numbered columns  --input 0:10 --target 10   of a two-dimensional .npy: as Python's indices and slices
+  of a path         --by country               in data/country=de/part-0.parquet
 
 files:
   .parquet .pq                 Parquet
@@ -38,11 +40,22 @@ files:
   .csv                         with a header; an empty field, NA or null is a null, nan is a number
   .npy                         rows and columns of numbers, or a structured array with named columns
   .npz                         an array for each column; (rows, K) arrays are K columns
-  Uncompressed files are memory-mapped, and what is held in memory does not grow with the file. Nulls are errors.
+  -                            an Arrow stream on standard input
+  Several files, globs ('part-*.parquet', 'data/**/*.csv') and folders are read in the order of their paths, each file
+  once; in folders, names that begin with a dot or an underscore are passed over. All files must have the columns, of
+  the same types. Numbers are of any width, float16 and bfloat16 (as ml_dtypes saves it in .npy and .npz, as two bytes
+  in Arrow and Parquet) among them. What is held in memory does not grow with the files. Nulls are errors.
+
+rows:
+  --where "country == 'de' and not is_test and 0.5 <= weight < 2"
+  --where "split in ('dev', 'test') or day >= '2024-03-01' or note is null or column('odd name') != 3"
+  Columns, strings, numbers, true and false, compared by == != < <= > >= in, not in, is null, is not null; and, or,
+  not, parentheses. A comparison with null is null, and a row counts where the whole is true. Files and row groups
+  that cannot hold such rows are not read.
 
 Losses over classes (those with --ignore-index) take a column for each class as input and labels as target, or, where
-the loss allows it, a target column for each class. The others take as many target columns as input columns; the loss
-of a row is then the mean over them.
+the loss allows it, a target column for each class. The elementwise ones take as many columns of each operand; the
+loss of a row is then the mean over them. `lossrs score --loss NAME --help` shows the operands of a loss.
 """
 
 _SCORE_NOTES = """\
@@ -55,6 +68,7 @@ examples:
   lossrs score predictions.parquet --loss cross_entropy --input 'logit_*' --target label --by split
   lossrs score house_prices.csv --loss huber_loss --delta 2.0 --input predicted --target price
   lossrs score arrays.npz --loss cross_entropy --ignore-index -1 --weight 0.2,0.8 --input logits --target labels
+  lossrs score 'runs/*.parquet' --loss cross_entropy --input 'p_*' --target species --labels cat,dog,hen
   lossrs score --loss cross_entropy --help     the options of that loss
 """
 
@@ -81,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+_OPERANDS = {"input": "the predictions", "target": "the labels or values to predict"}
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say it in one line, without the usage."""
@@ -94,19 +111,46 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     of_score = commands.add_parser(
         "score",
-        help="score the predictions in a file",
+        help="score the predictions in files",
         description=_SCORE_HELP,
         epilog=_SCORE_NOTES,
         formatter_class=raw,
         allow_abbrev=False,
     )
     of_score.set_defaults(run=_run_score)
-    of_score.add_argument("file", metavar="FILE", type=Path, help="the file of predictions")
+    of_score.add_argument("files", metavar="FILE", nargs="+", help="a file, a glob, a folder, or - for standard input")
     of_score.add_argument("--loss", metavar="NAME", required=True, help="the loss; `lossrs losses` lists them")
-    of_score.add_argument("--input", metavar="COLUMNS", required=True, help="the predictions")
-    of_score.add_argument("--target", metavar="COLUMN", required=True, help="the labels or values to predict")
+    name = _loss_name(arguments)
+    for operand in lossrs.losses[name]().operands if name else ("input", "target"):
+        of_score.add_argument(
+            _flag(operand),
+            dest=f"operand.{operand}",
+            metavar="COLUMNS",
+            required=True,
+            help=_OPERANDS.get(operand, f"the {operand} of the loss"),
+        )
+    of_score.add_argument(
+        "--labels",
+        metavar="A,B,...|FILE",
+        type=_labels,
+        help="what the strings of the target stand for: 0, 1, ... in the order of this list, or of the lines of FILE",
+    )
     of_score.add_argument("--sample-weight", metavar="COLUMN", help="weigh each row; a weight of zero leaves it out")
-    of_score.add_argument("--by", metavar="COLUMN", help="a result for each value of this column, too")
+    of_score.add_argument(
+        "--by",
+        metavar="COLUMN,...",
+        action="append",
+        default=[],
+        help="a result for each value of this column, too, or for each combination of several",
+    )
+    of_score.add_argument("--where", metavar="EXPR", help="score the rows for which this is true")
+    of_score.add_argument(
+        "--shard",
+        metavar="I/N",
+        type=_shard,
+        default=(1, 1),
+        help="score the I-th of N shares of the rows, whole row groups or record batches: no row is in two",
+    )
     of_score.add_argument(
         "--per-sample",
         metavar="OUT",
@@ -123,7 +167,6 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         default=BATCH_ROWS,
         help="the most rows to hold at a time (default: %(default)s, fewer where rows are long)",
     )
-    name = _loss_name(arguments)
     if name is not None:
         _add_options(of_score, name)
     of_losses = commands.add_parser("losses", help="list the losses with their options", allow_abbrev=False)
@@ -152,8 +195,30 @@ def _options(name: str) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(lossrs.losses[name]) if field.name != "reduction"]
 
 
-def _flag(field: dataclasses.Field[Any]) -> str:
-    return "--" + field.name.replace("_", "-")
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _labels(text: str) -> list[str]:
+    """Read labels from a comma list, or from a file with one on each line."""
+    path = Path(text)
+    if "," in text and not path.is_file():
+        return text.split(",")
+    try:
+        # Only the ends of lines are no part of a label, and not all that Python's splitlines takes for one.
+        lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: is no comma list, and cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise argparse.ArgumentTypeError(f"{text}: is not UTF-8 text") from None
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with 1 <= I <= N")
+    return int(index), int(count)
 
 
 def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
@@ -166,14 +231,16 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
         kind = type(field.default)
         how: dict[str, Any] = {
             "type": kind,
-            "metavar": {int: "INTEGER", float: "NUMBER"}.get(kind, kind.__name__.upper()),
+            "metavar": {int: "INTEGER", float: "NUMBER"}.get(kind, "WORD"),
         }
-        if field.default is None:
+        if field.name in array_options(lossrs.losses[name]):
             how = {"type": _numbers_of, "metavar": "NUMBER,..."}
+        elif field.default is None:
+            how = {"type": float, "metavar": "NUMBER"}
         elif kind is bool:
             how = {"action": argparse.BooleanOptionalAction}
         text = f"default: {field.default}"
-        group.add_argument(_flag(field), dest=f"loss.{field.name}", default=argparse.SUPPRESS, help=text, **how)
+        group.add_argument(_flag(field.name), dest=f"loss.{field.name}", default=argparse.SUPPRESS, help=text, **how)
 
 
 def _numbers_of(text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -184,24 +251,28 @@ def _numbers_of(text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _run_score(parsed: argparse.Namespace) -> None:
-    options = {name.removeprefix("loss."): value for name, value in vars(parsed).items() if name.startswith("loss.")}
+    def given(prefix: str) -> dict[str, Any]:
+        return {name.removeprefix(prefix): value for name, value in vars(parsed).items() if name.startswith(prefix)}
+
     with _Progress() as progress:
         result = score(
-            parsed.file,
+            parsed.files,
             parsed.loss_name,
-            input=parsed.input,
-            target=parsed.target,
-            options=options,
+            options=given("loss."),
             by=parsed.by,
             sample_weight=parsed.sample_weight,
+            labels=parsed.labels,
+            where=parsed.where,
+            shard=parsed.shard,
             per_sample=parsed.per_sample,
             batch_size=parsed.batch_size,
             progress=progress,
+            **given("operand."),
         )
     if parsed.json:
         print(json.dumps(_as_json(result), ensure_ascii=False, allow_nan=False))
     else:
-        _print_table(result, parsed.by, sys.stdout)
+        _print_table(result, sys.stdout)
 
 
 def _as_json(result: Score) -> dict[str, Any]:
@@ -217,27 +288,35 @@ def _as_json(result: Score) -> dict[str, Any]:
 
     return {
         "lossrs": lossrs.__version__,
-        "file": str(result.file),
+        "files": [_path(path) for path in result.files],
         "loss": result.loss,
         "options": {name: plain(value) for name, value in result.options.items()},
         **summary(result.overall),
+        "by": list(result.by),
         "groups": result.groups and [{"group": key, **summary(group)} for key, group in result.groups.items()],
     }
 
 
-def _print_table(result: Score, by: str | None, stream: TextIO) -> None:
+def _path(path: Path) -> str:
+    """Return a path as text that can be printed, whatever bytes it is made of."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def _print_table(result: Score, stream: TextIO) -> None:
     names = ["mean", "standard error", "sum", "rows", "ignored", "non-finite"]
-    groups = result.groups or {}
-    lines = [([_shown(key)] if by else []) + _numbers(group) for key, group in groups.items()]
-    lines.append((["all"] if by else []) + _numbers(result.overall))
-    header = ([by] if by else []) + names
-    title = f"{result.loss} of {result.file}"
-    if stream.isatty() and _print_rich_table(title, header, lines, is_grouped=by is not None):
+    groups, keys = result.groups or {}, len(result.by)
+    lines = [
+        [*map(_shown, key if isinstance(key, tuple) else (key,)), *_numbers(group)] for key, group in groups.items()
+    ]
+    lines.append((["all"] + [""] * (keys - 1) if keys else []) + _numbers(result.overall))
+    header = [*result.by, *names]
+    title = f"{result.loss} of {_path(result.files[0]) if len(result.files) == 1 else f'{len(result.files)} files'}"
+    if stream.isatty() and _print_rich_table(title, header, lines, keys):
         return
     widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
     for line in [header, *lines]:
         cells = [
-            cell.ljust(width) if by and not column else cell.rjust(width)
+            cell.ljust(width) if column < keys else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         print("  ".join(cells).rstrip(), file=stream)
@@ -252,7 +331,7 @@ def _shown(key: Key) -> str:
     return "null" if key is None else str(key).lower() if isinstance(key, bool) else str(key)
 
 
-def _print_rich_table(title: str, header: list[str], lines: list[list[str]], *, is_grouped: bool) -> bool:
+def _print_rich_table(title: str, header: list[str], lines: list[list[str]], keys: int) -> bool:
     """Print with rich; return False if it is missing, or would have to cut numbers off."""
     try:
         from rich.box import SIMPLE_HEAD
@@ -265,9 +344,9 @@ def _print_rich_table(title: str, header: list[str], lines: list[list[str]], *, 
     console = Console()
     table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if is_grouped and not index else "right")
+        table.add_column(Text(name), justify="left" if index < keys else "right")
     for index, line in enumerate(lines):
-        table.add_row(*map(Text, line), end_section=is_grouped and index == len(lines) - 2)
+        table.add_row(*map(Text, line), end_section=keys > 0 and index == len(lines) - 2)
     if Measurement.get(console, console.options.update(max_width=10_000), table).minimum > console.width:
         return False
     console.print(table)
@@ -319,7 +398,9 @@ class _Progress:
 def _run_losses(parsed: argparse.Namespace) -> None:
     lines = []
     for name, cls in lossrs.losses.items():
-        options = [f"{_flag(field)} {'...' if field.default is None else field.default}" for field in _options(name)]
+        options = [
+            f"{_flag(field.name)} {'...' if field.default is None else field.default}" for field in _options(name)
+        ]
         lines.append((name, cls.__name__, "  ".join(options)))
     widths = [max(len(line[column]) for line in lines) for column in range(2)]
     for name, class_name, shown in lines:

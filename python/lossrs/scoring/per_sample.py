@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +12,7 @@ from typing import IO, Any, Protocol, Self
 
 import numpy as np
 
-from lossrs.scoring.batches import require_pyarrow
-from lossrs.scoring.columns import Array, ScoreError
+from lossrs.scoring.columns import Array, ScoreError, require_pyarrow
 
 
 class _Writer(Protocol):
@@ -24,7 +24,7 @@ class _Writer(Protocol):
 class PerSample:
     """The output of ``--per-sample``: used as a context, it is renamed to its name on success and removed otherwise."""
 
-    def __init__(self, output: str | Path | None, source: Path) -> None:
+    def __init__(self, output: str | Path | None, sources: Sequence[Path]) -> None:
         self._writer: _Writer | None = None
         self._file: IO[bytes] | None = None
         if output is None:
@@ -33,7 +33,7 @@ class PerSample:
         ending = self._path.suffix.lower()
         if ending not in (".parquet", ".arrow", ".csv", ".npy"):
             raise ScoreError(f"{output}: the ending {ending!r} is none of .parquet, .arrow, .csv, .npy")
-        if self._path.exists() and self._path.samefile(source):
+        if self._path.exists() and any(_is_same(self._path.stat(), source) for source in sources):
             raise ScoreError(f"{output}: is the file that is read; it is not overwritten")
         if self._path.exists() and not self._path.is_file():
             raise ScoreError(f"{output}: is not a regular file; it is not overwritten")
@@ -86,6 +86,13 @@ class PerSample:
                 self._writer.abandon()
             with suppress(OSError):  # what is still buffered need not be written
                 self._file.close()
+
+
+def _is_same(output: os.stat_result, source: Path) -> bool:
+    try:
+        return os.path.samestat(output, source.stat())
+    except OSError:
+        return False
 
 
 class _Npy:

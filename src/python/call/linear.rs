@@ -135,6 +135,7 @@ impl<'a, 'py> Layer<'a, 'py> {
                 value: at(value),
                 slope: slope.as_ref(),
                 curvature: None,
+                log_probabilities: None,
                 sum: self.reduction != Reduction::None && want.value(),
             },
             features: self.features(),

@@ -169,6 +169,7 @@ impl<'a, 'py> Rows<'a, 'py> {
         let input = matrix(self.input.view());
         let slope = results.slope[0].as_ref().map(|array| matrix(array.view()));
         let curvature = results.curvature[0].as_ref().map(|array| matrix(array.view()));
+        let log_prob = results.log_prob.as_ref().map(|array| matrix(array.view()));
         let targets = match kind {
             Kind::Labels(_) => None,
             Kind::Probabilities(_) | Kind::LabelSets(_) => Some(matrix(self.target.view())),
@@ -187,6 +188,7 @@ impl<'a, 'py> Rows<'a, 'py> {
         let at = |index: Option<usize>| index.map(|index| &operands[index]);
         let matrix = |(index, stride): (usize, isize)| Matrix { samples: operands[index].clone(), stride };
         let (input, slope, curvature) = (matrix(input), slope.map(matrix), curvature.map(matrix));
+        let log_prob = log_prob.map(matrix);
         let target = match (kind, targets.map(matrix)) {
             (Kind::LabelSets(_), Some(targets)) => Target::LabelSets(targets),
             (_, Some(targets)) => Target::Probabilities(targets),
@@ -215,6 +217,7 @@ impl<'a, 'py> Rows<'a, 'py> {
             value: at(value),
             slope: slope.as_ref(),
             curvature: curvature.as_ref(),
+            log_probabilities: log_prob.as_ref(),
             sum: self.reduction != Reduction::None && want.value(),
         };
         let (is_mean, factor) = (self.reduction == Reduction::Mean, grad_output.factor());
