@@ -136,7 +136,7 @@ class SoftmaxFocalLoss(RowwiseLoss):
     >>> import lossrs.functional as F
     >>> logits = [[2.0, 1.0], [0.5, 1.5], [2.0, 1.0], [0.5, 1.5]]
     >>> round(F.softmax_focal_loss(logits, [0, 1, 0, 0]), 4)
-    0.1927
+    0.1925
     """
 
     alpha: ArrayOption = None
