@@ -458,6 +458,7 @@ REFERENCES = {
         options(alpha=-1.0, gamma=0.5),
         options(alpha=0.75, gamma=1.0),
         options(gamma=5.0),
+        ulp=24,
         input="logit",
         target="probability",
     ),

@@ -35,7 +35,7 @@ def array(shape, dtype=dtype, value=0.5):
     whole.fill(value)
     return whole
 
-VALUES = {"label": 1, "sign": 1}
+VALUES = {"label": 1, "label set": 1, "sign": 1, "binary": 1}
 
 def calls(case, elements):
     shape = (elements,) if case.elementwise else (elements // 64, 64)
@@ -43,7 +43,7 @@ def calls(case, elements):
     operands = [
         array(
             SHAPES[operand.shape](shape, axes),
-            np.dtype(np.int32) if operand.kind == "label" else dtype,
+            np.dtype(np.int32) if operand.kind.startswith("label") else dtype,
             VALUES.get(operand.kind, 0.5),
         )
         for operand in case.operands.values()

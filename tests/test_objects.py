@@ -1,10 +1,10 @@
 """Functions and classes as Python objects: immutable, picklable, documented."""
 
+import contextlib
 import copy
 import dataclasses
 import doctest
 import inspect
-import math
 import pickle
 import re
 import typing
@@ -26,17 +26,21 @@ FUNCTIONS = [
 ]
 
 
-def another(field, value):
-    """Return another setting of an option."""
+def another(loss, field):
+    """Return the loss with another setting of an option: the first that it takes."""
+    value = getattr(loss, field.name)
     if isinstance(value, str):
-        return next(word for word in typing.get_args(field.type) if word != value)
-    if isinstance(value, bool):
-        return not value
-    if value is None:
-        return 0.5
-    if field.name == "p":
-        return 1.5 if value == 1 or math.isinf(value) else 1
-    return value + 1 if isinstance(value, int | np.ndarray) else 0.75 * value + 0.15
+        others = [word for word in typing.get_args(field.type) if word != value]
+    elif isinstance(value, bool) or value is None:
+        others = [0.5 if value is None else not value]
+    else:
+        others = [value + 1, value / 2, 1, 1.5]
+    for other in others:
+        with contextlib.suppress(ValueError, TypeError):
+            changed = dataclasses.replace(loss, **{field.name: other})
+            if changed != loss:
+                return changed
+    raise AssertionError(f"{loss} has no other {field.name}")
 
 
 def losses_of(case, rng):
@@ -44,9 +48,8 @@ def losses_of(case, rng):
     loss = case.loss(case.sample(rng, case.shapes[1]))
     others = [dataclasses.replace(loss, reduction="sum")]
     for field in dataclasses.fields(loss):
-        value = getattr(loss, field.name)
-        if field.name in case.variant.options or (field.name in case.arrays):
-            others.append(dataclasses.replace(loss, **{field.name: another(field, value)}))
+        if field.name in case.variant.options or field.name in case.arrays:
+            others.append(another(loss, field))
     return loss, others
 
 
@@ -181,7 +184,8 @@ def test_signatures(name, of):
     positional = (["grad_output"] if of == "backward" else []) + [*kernel.operands, *first_array]
     kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
     assert [name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD] == positional
-    calls = ["sample_weight", *["wrt"] * (of != "" and len(kernel.inputs) > 1), "out"]
+    calls = ["sample_weight", *["wrt"] * (of != "" and len(kernel.inputs) > 1)]
+    calls += [*["return_log_prob"] * (kernel.has_log_prob and of in ("", "value_and_grad")), "out"]
     keyword = {name for name, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY}
     assert keyword == (fields.keys() | {*calls}) - {*first_array}
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}

@@ -255,13 +255,13 @@ class _Triplets:
         self, distance: Callable[..., Any], kernel: _lossrs.Loss, *, margin: float, swap: bool, **_: Any
     ) -> None:
         self.operands, self.inputs, self.asked = kernel.operands, kernel.inputs, kernel.asked
-        self.has_hessian = kernel.has_hessian
+        self.has_hessian, self.has_log_prob = kernel.has_hessian, kernel.has_log_prob
         self._distance, self._swap = distance, swap
         # max(0, margin - (far - near))
         self._hinge = _lossrs.Loss("margin_ranking_loss", margin=margin)
 
     def value(
-        self, operands: tuple[Any, ...], _arrays: None, sample_weight: Any, reduction: str, out: Array | None, *_: bool
+        self, operands: tuple[Any, ...], _arrays: None, sample_weight: Any, reduction: str, out: Array | None, *_: Any
     ) -> Any:
         anchor, positive, negative = map(np.asarray, operands)
         for name, array in (("positive", positive), ("negative", negative)):
