@@ -441,7 +441,7 @@ impl<T: Real> Kernel for HaveProducts<'_, T> {
         let mut all = true;
         for value in self.0 {
             let magnitude = value.to_f64().abs();
-            all &= (magnitude >= LEAST && magnitude <= MOST) | (magnitude == 0.0);
+            all &= (LEAST..=MOST).contains(&magnitude) | (magnitude == 0.0);
         }
         all
     }

@@ -23,7 +23,7 @@ use call::{Arguments, Reduction};
 #[pyclass(frozen, module = "lossrs._lossrs")]
 pub struct Loss {
     name: String,
-    loss: losses::Loss,
+    formula: losses::Loss,
     description: Description,
 }
 
@@ -41,7 +41,7 @@ impl Loss {
             Invalid::Value(message) => PyValueError::new_err(message),
             Invalid::Type(message) => PyTypeError::new_err(message),
         })?;
-        Ok(Self { name: name.into(), description: loss.description(), loss })
+        Ok(Self { name: name.into(), description: loss.description(), formula: loss })
     }
 
     /// The names of the operands that must be given.
@@ -149,11 +149,11 @@ fn parameter(value: &Bound<'_, PyAny>) -> Parameter {
     } else if let Ok(flag) = value.extract::<bool>() {
         // NumPy's too, which is no integer.
         Parameter::Integer(flag.into())
-    } else if let Ok(integer) = value.extract() {
+    } else if let Ok(integer) = value.extract::<i128>() {
         Parameter::Integer(integer)
-    } else if let Ok(number) = value.extract() {
+    } else if let Ok(number) = value.extract::<f64>() {
         Parameter::Number(number)
-    } else if let Ok(word) = value.extract() {
+    } else if let Ok(word) = value.extract::<String>() {
         Parameter::Word(word)
     } else {
         Parameter::Other(value.get_type().name().map_or_else(|_| "an object".into(), |name| name.to_string()))

@@ -98,7 +98,7 @@ fn a_transpose_adds_to_its_columns() {
 }
 
 /// Cross-entropy with labels.
-fn cross_entropy(z_loss: f64, softcap: Parameter) -> Box<dyn _lossrs::drive::linear::Loss> {
+fn cross_entropy(z_loss: f64, softcap: &Parameter) -> Box<dyn _lossrs::drive::linear::Loss> {
     let parameter = |name: &str| {
         Some(match name {
             "softcap" => softcap.clone(),
@@ -155,7 +155,7 @@ fn losses_and_gradients_are_those_of_the_formula() {
             }
         }
     }
-    let loss = cross_entropy(z_loss, Parameter::Number(cap));
+    let loss = cross_entropy(z_loss, &Parameter::Number(cap));
     let formula = loss.formula(1.0);
     let layout = Layout::flat(rows);
     let (from, slope) = (matrix(&mut input, features), matrix(&mut by_input, features));
@@ -210,7 +210,7 @@ fn a_call_stops_when_it_is_told_to() {
     let mut labels = Operand::flat(label.as_mut_ptr().cast(), Dtype::Int64, false);
     labels.run.stride = 0;
     let (input, target) = (Matrix { samples: constant.clone(), stride: 0 }, Target::Labels(labels));
-    let loss = cross_entropy(0.0, Parameter::Nothing);
+    let loss = cross_entropy(0.0, &Parameter::Nothing);
     let formula = loss.formula(1.0);
     for want in [Want::Value, Want::ValueAndGradient] {
         let call = Call {

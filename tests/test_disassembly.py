@@ -87,7 +87,7 @@ class Kernel:
         return bool(re.search("_lossrs::losses::|linear::Cap|linear::Uncap|drive::regions::", self.name))
 
     def loops(self) -> Iterator[tuple[Instruction, ...]]:
-        """Yield what lies between a jump backwards and where it goes, if it leads to the jump and holds no other loop."""
+        """Yield what lies between a jump backwards and where it goes, if it leads to the jump and no loop is within."""
         places = {instruction.address: place for place, instruction in enumerate(self.instructions)}
         jumps = {
             place: places[jump.target[0]]

@@ -137,6 +137,47 @@ def test_a_number_is_a_row_of_one_class():
         F.multi_margin_loss(1.5, 1)
 
 
+def test_shapes_of_targets_of_rows():
+    for input, target in [
+        ((3,), (3, 1)),
+        ((4, 3), (3,)),
+        ((4, 3), (4, 1)),
+        ((4, 3), ()),
+        ((), (3,)),
+        ((4, 3, 2), (2, 4)),
+    ]:
+        with pytest.raises(ValueError, match="target has shape"):
+            F.multi_margin_loss(np.zeros(input), np.zeros(target, int))
+    for function in (F.multilabel_margin_loss, F.multilabel_soft_margin_loss):
+        for input, target in [((3,), ()), ((4, 3), (4,)), ((4, 3), (3,)), ((4, 3), (4, 1)), ((), (1,))]:
+            with pytest.raises(ValueError, match=r"they must be the same|axis of classes"):
+                function(np.zeros(input), np.zeros(target, int))
+    with pytest.raises(ValueError, match="axis of classes"):
+        F.multilabel_soft_margin_loss(1.0, 1.0)
+    for function in (F.multi_margin_loss, F.multilabel_margin_loss, F.multilabel_soft_margin_loss):
+        with pytest.raises(ValueError, match="no classes"):
+            function(np.zeros((3, 0)), np.zeros((3, 0) if function is not F.multi_margin_loss else 3, int))
+
+
+def test_parameters_of_rows():
+    for p in (0, 1.5, 3, NAN):
+        with pytest.raises(ValueError, match=r"^p must be 1 or 2, got "):
+            F.multi_margin_loss([0.0, 1.0], 0, p=p)
+    for gamma in (-0.5, NAN):
+        with pytest.raises(ValueError, match=r"^gamma must be at least 0, got "):
+            lossrs.SoftmaxFocalLoss(gamma=gamma)
+
+
+def test_a_class_of_weight_zero_has_no_margin_and_counts(rng):
+    x, y, w = rng.standard_normal((6, 3)), np.array([0, 1, 2] * 2), np.array([0.0, 1.0, 2.0])
+    x[0] = NAN
+    for function in (F.multi_margin_loss, F.softmax_focal_loss):
+        losses, gradient = both(function, x, y, **{"weight" if function is F.multi_margin_loss else "alpha": w})
+        np.testing.assert_array_equal(losses[[0, 3]], 0)
+        np.testing.assert_array_equal(gradient[[0, 3]], 0)
+        assert function(x, y, w) == pytest.approx(losses.sum() / 6)
+
+
 def sets_of_labels(rng, samples, classes, most):
     """Return rows of up to so many labels, which end with a -1, and after it anything."""
     target = rng.integers(-9, 2 * classes, (samples, classes))

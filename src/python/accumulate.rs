@@ -82,17 +82,20 @@ impl Accumulation {
     fn merge(&self, py: Python<'_>, other: &Bound<'_, Self>) {
         let other = other.get();
         py.detach(|| {
-            let (mine, theirs) = (std::ptr::from_ref(self), std::ptr::from_ref(other));
-            if mine == theirs {
-                let own = self.state().clone();
-                self.state().merge(&own);
-            } else if mine < theirs {
-                // The lower address first: two threads may merge two states into each other.
-                let mut state = self.state();
-                state.merge(&other.state());
-            } else {
-                let other = other.state();
-                self.state().merge(&other);
+            // The lower address first: two threads may merge two states into each other.
+            match std::ptr::from_ref(self).cmp(&std::ptr::from_ref(other)) {
+                std::cmp::Ordering::Equal => {
+                    let own = self.state().clone();
+                    self.state().merge(&own);
+                }
+                std::cmp::Ordering::Less => {
+                    let mut state = self.state();
+                    state.merge(&other.state());
+                }
+                std::cmp::Ordering::Greater => {
+                    let other = other.state();
+                    self.state().merge(&other);
+                }
             }
         });
     }

@@ -169,7 +169,7 @@ impl Loss {
         arguments: &Arguments<'_, 'py>,
         run: impl FnOnce(&dyn Call<'py>) -> PyResult<R>,
     ) -> PyResult<R> {
-        error::without_panic(|| match &self.loss {
+        error::without_panic(|| match &self.formula {
             losses::Loss::Pointwise(loss) => run(&pointwise::Pointwise::new(&**loss, arguments)?),
             losses::Loss::Rowwise(loss) => run(&rows::Rows::new(loss, arguments)?),
             losses::Loss::LabelSets(loss) => run(&rows::Rows::of_sets(&**loss, arguments)?),
@@ -234,7 +234,7 @@ impl Loss {
             check_apart(&results)?;
             results.log_prob = self.log_prob(call, log_prob)?;
             let value = call.run(Want::ValueAndGradient, &results, &GradOutput::ONE)?;
-            let gradient = chosen.result(&arguments.operands.py(), &mut results.slope)?;
+            let gradient = chosen.result(arguments.operands.py(), &mut results.slope)?;
             let value = reduced(arguments, value, results.value.take());
             let py = arguments.operands.py();
             match results.log_prob {
@@ -268,7 +268,7 @@ impl Loss {
             check_apart(&results)?;
             call.run(Want::GradientAndHessian, &results, &GradOutput::ONE)?;
             let py = arguments.operands.py();
-            Ok((chosen.result(&py, &mut results.slope)?, chosen.result(&py, &mut results.curvature)?))
+            Ok((chosen.result(py, &mut results.slope)?, chosen.result(py, &mut results.curvature)?))
         })
     }
 
@@ -299,7 +299,7 @@ impl Loss {
                 }
             }
             call.run(Want::Gradient, &results, &grad_output)?;
-            chosen.result(&arguments.operands.py(), &mut results.slope)
+            chosen.result(arguments.operands.py(), &mut results.slope)
         })
     }
 }
@@ -381,7 +381,7 @@ impl Chosen {
     /// The derivatives as they are returned.
     fn result<'py>(
         &self,
-        py: &Python<'py>,
+        py: Python<'py>,
         room: &mut [Option<Array<'py>>; MOST_INPUTS],
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut object =
@@ -390,7 +390,7 @@ impl Chosen {
             return object(self.indices[0]);
         }
         let objects: Vec<_> = self.indices().iter().map(|&index| object(index)).collect::<PyResult<_>>()?;
-        Ok(PyTuple::new(*py, objects)?.into_any())
+        Ok(PyTuple::new(py, objects)?.into_any())
     }
 }
 
