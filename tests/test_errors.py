@@ -8,12 +8,14 @@ import lossrs.functional as F
 import numpy as np
 import pytest
 from cases import ALL_VERBS, CASES, INTEGERS, PLAIN, verb
+from lossrs.definitions.rows import RowwiseLoss
 
 POINTWISE = [case for case in PLAIN if case.elementwise]
 LABELLED = [case for case in PLAIN if case.label]
-#: Losses of rows of scores, of any axes, whose targets are labels or, some of them, probabilities.
-ROWS = {case.name for case in LABELLED if case.axes((2, 2, 2, 2)) == (1,) and hasattr(case.loss_class, "ignore_index")}
-ROWWISE = [case for case in PLAIN if case.name in ROWS]
+#: Losses of rows of scores whose targets are labels, or for some have the input's shape. The others, and those that
+#: take numbers for rows, are in test_rows.py.
+LABELLED_ROWS = {case.name for case in LABELLED if issubclass(case.loss_class, RowwiseLoss)} - {"multi_margin_loss"}
+ROWWISE = [case for case in PLAIN if case.name in LABELLED_ROWS]
 
 
 def call(function, name, *arguments, **options):

@@ -261,7 +261,7 @@ class _Triplets:
         self._hinge = _lossrs.Loss("margin_ranking_loss", margin=margin)
 
     def value(
-        self, operands: tuple[Any, ...], _arrays: None, sample_weight: Any, reduction: str, out: Array | None, *_: Any
+        self, operands: tuple[Any, ...], _arrays: None, sample_weight: Any, reduction: str, out: Array | None, *_: bool
     ) -> Any:
         anchor, positive, negative = map(np.asarray, operands)
         for name, array in (("positive", positive), ("negative", negative)):

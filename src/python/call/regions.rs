@@ -106,7 +106,7 @@ impl<'a, 'py> Regions<'a, 'py> {
     fn has_class_axis(&self, array: &Array<'py>, other: &Array<'py>) -> bool {
         let (shape, other) = (array.shape(), other.shape());
         match self.settings.mode {
-            Mode::Binary => shape.len() == other.len() + 1 && shape[1] == 1,
+            Mode::Binary => shape.len() == other.len() + 1 && shape.get(1) == Some(&1),
             _ => true,
         }
     }
