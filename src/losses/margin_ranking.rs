@@ -2,7 +2,7 @@ use crate::loss::{Domain, Jet, Pointwise};
 use crate::real::Real;
 
 /// Of two scores and the sign y of the order that they should be in, max(0, Δ − y (x₁ − x₂)). At the hinge the slopes are
-/// those of the line, as torch has it.
+/// 0, as torch has them.
 #[derive(Clone, Copy)]
 pub struct MarginRanking {
     /// Δ
@@ -17,8 +17,8 @@ impl Pointwise<3, 2> for MarginRanking {
     fn at<T: Real>(&self, [first, second, y]: [T; 3]) -> Jet<T, 2> {
         let gap = T::of(self.margin) - y * (first - second);
         // `max` would drop a NaN, of which the slope is NaN too.
-        let value = if gap < T::ZERO { T::ZERO } else { gap };
-        let slope = if gap >= T::ZERO { y } else { value };
+        let value = if gap <= T::ZERO { T::ZERO } else { gap };
+        let slope = if value > T::ZERO { y } else { value };
         Jet { value, slope: [-slope, slope], curvature: [T::ZERO; 2] }
     }
 }

@@ -14,14 +14,17 @@ impl<const LOG_INPUT: bool, const FULL: bool> Pointwise for PoissonNll<LOG_INPUT
     fn at<T: Real>(&self, [x, t]: [T; 2]) -> Jet<T> {
         // 0 · ∞ = 0: a count of 0 is certain where the mean is 0.
         let times = |logarithm: T| if t == T::ZERO { T::ZERO } else { t * logarithm };
-        let (value, slope, curvature) = if LOG_INPUT {
+        let (mean, logarithmic, slope, curvature) = if LOG_INPUT {
             let mean = x.exp();
-            (mean - times(x), mean - t, mean)
+            (mean, times(x), mean - t, mean)
         } else {
             let mean = x + T::of(self.eps);
-            let ratio = if t == T::ZERO { t } else { t / mean };
-            (x - times(mean.ln()), T::ONE - ratio, if t == T::ZERO { t } else { ratio / mean })
+            let certain = (t == T::ZERO) & (mean == T::ZERO);
+            let ratio = if certain { t } else { t / mean };
+            (x, times(mean.ln()), T::ONE - ratio, if certain { t } else { ratio / mean })
         };
+        // ∞ − ∞ = ∞: the mean grows faster than its logarithm.
+        let value = if (mean == T::INFINITY) & (logarithmic == T::INFINITY) { mean } else { mean - logarithmic };
         let value = if FULL {
             let half = T::of(0.5);
             // Ordered so that nothing overflows before the result does.

@@ -376,6 +376,16 @@ def test_count_of_zero_at_mean_zero(input: float, log_input: bool) -> None:
     np.testing.assert_array_equal(gradient, [[float(not log_input)]])
 
 
+@pytest.mark.parametrize("log_input", [False, True])
+def test_infinite_mean(log_input: bool) -> None:
+    """The mean grows faster than its logarithm, so their difference is infinite; torch has infinity less infinity."""
+    args = logits([INF]), logits([2.0])
+    assert math.isnan(torch_gradient(torch_functional.poisson_nll_loss, *args, log_input=log_input)[0])
+    ours, gradient = our_gradient("poisson_nll_loss", *args, log_input=log_input)
+    assert ours == INF
+    np.testing.assert_array_equal(gradient, [[INF if log_input else 1.0]])
+
+
 def test_variance_along_another_axis() -> None:
     """Torch broadcasts a variance along any one axis; to us elements of the last one may share it."""
     input, var = torch.ones(3, 4, 2), torch.ones(3, 1, 2)

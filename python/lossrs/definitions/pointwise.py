@@ -205,7 +205,7 @@ class PoissonNLLLoss(PointwiseLoss):
     Of an input x and a count t it is ``exp(x) - t * x``, or without `log_input` ``x - t * log(x + eps)``; with `full`,
     Stirling's ``t * log(t) - t + log(2 * pi * t) / 2`` stands for ``log(t!)`` where ``t > 1``. Its gradient is ``exp(x)
     - t`` or ``1 - t / (x + eps)``, its Hessian ``exp(x)`` or ``t / (x + eps)**2``. A count of 0 has no part in the
-    logarithm, whatever x is.
+    logarithm, whatever x is, and an infinite x is an infinite loss, where torch has NaN.
 
     Parameters
     ----------
@@ -459,8 +459,8 @@ class HingeEmbeddingLoss(PointwiseLoss):
     """The hinge loss of distances between similar and dissimilar pairs.
 
     Of a distance x and a sign y it is x where ``y = 1`` and ``max(0, margin - x)`` where ``y = -1``. Its gradient is
-    1, or -1 up to the margin and 0 beyond; its Hessian 0. The gradient of NaN is NaN, where torch gives 1 or 0. Targets
-    are 1 or -1; of others torch adds up both cases.
+    1, or -1 below the margin and 0 from there on; its Hessian 0. The gradient of NaN is NaN, where torch gives 1 or
+    0. Targets are 1 or -1; of others torch adds up both cases.
 
     Parameters
     ----------
@@ -495,8 +495,8 @@ class MarginRankingLoss(PointwiseLoss):
     """The hinge loss of pairs of scores in the wrong order.
 
     Of scores x1 and x2 and a sign y it is ``max(0, margin - y * (x1 - x2))``. Its gradients are ``-y`` with respect
-    to x1 and ``y`` with respect to x2, up to the margin, and 0 beyond; its Hessian 0. Those of NaN are NaN, where torch
-    gives 0. Targets are 1 or -1; torch takes any.
+    to x1 and ``y`` with respect to x2 where the loss is not 0, and 0 where it is; its Hessian 0. Those of NaN are
+    NaN, where torch gives 0. Targets are 1 or -1; torch takes any.
 
     Parameters
     ----------
