@@ -600,6 +600,7 @@ def test_shapes_and_options_that_do_not_fit():
     for options, input, target, match in (
         ({}, images, images[:, 0], r"input has shape \(2, 3, 4\) and target \(2, 4\); they must be the same, or"),
         ({}, np.zeros(()), np.zeros(()), r"input has shape \(\); it must have an axis of images"),
+        ({}, np.zeros(4), np.zeros(()), r"input has shape \(4,\) and target \(\); they must be the same, or"),
         ({"mode": "multilabel"}, images, images[:, :1], r"\(2, 1, 4\); they must be the same"),
         ({"mode": "multilabel"}, images[:, :0], images[:, :0], r"input of shape \(2, 0, 4\) has no classes"),
         ({"mode": "multiclass"}, np.zeros(3), np.zeros(3), "an axis of images and one of classes"),
