@@ -21,7 +21,7 @@ use rayon::ThreadPool;
 const MOST_THREADS: usize = 1024;
 
 /// How long the caller works before it looks whether it shall stop.
-const PATIENCE: Duration = Duration::from_millis(40);
+pub const PATIENCE: Duration = Duration::from_millis(40);
 
 /// The threads that a call may use, its own among them; 0 until first asked for.
 static THREADS: AtomicUsize = AtomicUsize::new(0);

@@ -13,6 +13,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::time::Instant;
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::product::{self, DEPTH, Grid, Output, ROWS, Strided};
@@ -245,7 +246,15 @@ impl Call<'_> {
         let mut chunk = self.chunk::<T>()?;
         let mut sum = ExactSum::new();
         let mut next = 0;
+        // A chunk's parts may each be too short to ask.
+        let mut asked = Instant::now();
         while next < self.samples.layout.len() {
+            if asked.elapsed() >= threads::PATIENCE {
+                if stop() {
+                    return Err(Failure::Interrupted);
+                }
+                asked = Instant::now();
+            }
             // SAFETY: the caller's.
             unsafe {
                 self.gather(isa, loss, &mut chunk, &mut next, stop)?;

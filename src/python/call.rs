@@ -280,16 +280,17 @@ impl Loss {
         wrt: Option<&Bound<'py, PyAny>>,
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        // Before shapes are looked at, as what makes an array of it may change another's.
+        let grad_output = if arguments.reduction == Reduction::None {
+            GradOutput::Array(Array::new("grad_output", grad_output)?)
+        } else {
+            let number = grad_output.extract().map_err(|_| {
+                PyTypeError::new_err("grad_output must be a number, as the loss is, where it is reduced")
+            })?;
+            GradOutput::Number(number)
+        };
         self.with_call(arguments, |call| {
             let chosen = Chosen::new(call, self.description.asked, wrt)?;
-            let grad_output = if arguments.reduction == Reduction::None {
-                GradOutput::Array(Array::new("grad_output", grad_output)?)
-            } else {
-                let number = grad_output.extract().map_err(|_| {
-                    PyTypeError::new_err("grad_output must be a number, as the loss is, where it is reduced")
-                })?;
-                GradOutput::Number(number)
-            };
             let mut results = Results::default();
             chosen.derivatives(call, out, "gradient", &mut results.slope)?;
             check_apart(&results)?;

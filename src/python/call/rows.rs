@@ -40,6 +40,8 @@ pub struct Rows<'a, 'py> {
 impl<'a, 'py> Rows<'a, 'py> {
     pub fn new(loss: &'a Rowwise, arguments: &Arguments<'_, 'py>) -> PyResult<Self> {
         let (input, target) = (arguments.operand(0, "input")?, arguments.operand(1, "target")?);
+        // Shapes are looked at when all arguments are arrays, as what makes one of them may change another's shape.
+        let (weight, sample_weight) = (arguments.array(loss.weight)?, arguments.sample_weight()?);
         let is_of_elements = loss.labels.is_none();
         let dimensions = input.shape().len();
         let axis = if is_of_elements { dimensions.checked_sub(1) } else { usize::from(dimensions > 1).into() };
@@ -52,9 +54,8 @@ impl<'a, 'py> Rows<'a, 'py> {
             (Some(labels), _) => Kind::Labels(labels),
             (None, _) => unreachable!("every loss has a target"),
         };
-        let call = Self::with(kind, loss.ignore_index, input, target, axis, loss.takes_numbers, arguments)?;
-        let weight = arguments.array(loss.weight)?;
-        let mut call = Self { weight, ..call };
+        let call = Self::with(kind, input, target, sample_weight, axis, loss.takes_numbers, arguments)?;
+        let mut call = Self { weight, ignore_index: loss.ignore_index, ..call };
         if is_of_elements {
             check_same_shape(&call.input, &call.target)?;
         } else {
@@ -66,17 +67,18 @@ impl<'a, 'py> Rows<'a, 'py> {
 
     pub fn of_sets(loss: &'a dyn label_sets::Loss, arguments: &Arguments<'_, 'py>) -> PyResult<Self> {
         let (input, target) = (arguments.operand(0, "input")?, arguments.operand(1, "target")?);
+        let sample_weight = arguments.sample_weight()?;
         let axis = usize::from(input.shape().len() > 1);
-        let call = Self::with(Kind::LabelSets(loss), None, input, target, Some(axis), true, arguments)?;
+        let call = Self::with(Kind::LabelSets(loss), input, target, sample_weight, Some(axis), true, arguments)?;
         check_same_shape(&call.input, &call.target)?;
         Ok(call)
     }
 
     fn with(
         kind: Kind<'a>,
-        ignore_index: Option<i128>,
         input: Array<'py>,
         target: Array<'py>,
+        sample_weight: Option<Array<'py>>,
         axis: Option<usize>,
         takes_numbers: bool,
         arguments: &Arguments<'_, 'py>,
@@ -84,8 +86,7 @@ impl<'a, 'py> Rows<'a, 'py> {
         arguments.refuse_batch_mean()?;
         let mut samples = input.shape().to_vec();
         let axis = axis.filter(|&axis| axis < samples.len());
-        let (sample_weight, reduction) = (arguments.sample_weight()?, arguments.reduction);
-        let py = arguments.operands.py();
+        let (py, reduction) = (arguments.operands.py(), arguments.reduction);
         match axis.map(|axis| samples.remove(axis)) {
             Some(0) => {
                 return Err(PyValueError::new_err(format!("input of shape {} has no classes", tuple(input.shape()))));
@@ -95,7 +96,8 @@ impl<'a, 'py> Rows<'a, 'py> {
             }
             _ => (),
         }
-        Ok(Self { py, kind, ignore_index, input, target, weight: None, sample_weight, reduction, axis, samples })
+        let (ignore_index, weight) = (None, None);
+        Ok(Self { py, kind, ignore_index, input, target, weight, sample_weight, reduction, axis, samples })
     }
 
     fn check_weight(&self) -> PyResult<()> {

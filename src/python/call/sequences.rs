@@ -28,6 +28,11 @@ impl<'a, 'py> Sequences<'a, 'py> {
     pub fn new(loss: &'a dyn Loss, blank: i128, zero_infinity: bool, arguments: &Arguments<'_, 'py>) -> PyResult<Self> {
         arguments.refuse_batch_mean()?;
         let log_probs = arguments.operand(0, "log_probs")?;
+        let targets = arguments.operand(1, "targets")?;
+        let input_lengths = arguments.operand(2, "input_lengths")?;
+        let target_lengths = arguments.operand(3, "target_lengths")?;
+        let sample_weight = arguments.sample_weight()?;
+        // Only now, as what makes arrays of the arguments may change one's shape.
         let shape = log_probs.shape();
         let ([_, classes] | [_, _, classes]) = *shape else {
             let shape = tuple(shape);
@@ -36,17 +41,18 @@ impl<'a, 'py> Sequences<'a, 'py> {
         if !(0..classes as i128).contains(&blank) {
             return Err(PyValueError::new_err(format!("blank must be in [0, {classes}), got {blank}")));
         }
+        let (py, reduction, blank) = (arguments.operands.py(), arguments.reduction, blank as usize);
         let call = Self {
-            py: arguments.operands.py(),
+            py,
             loss,
-            blank: blank as usize,
+            blank,
             zero_infinity,
-            targets: arguments.operand(1, "targets")?,
-            input_lengths: arguments.operand(2, "input_lengths")?,
-            target_lengths: arguments.operand(3, "target_lengths")?,
-            sample_weight: arguments.sample_weight()?,
-            reduction: arguments.reduction,
             log_probs,
+            targets,
+            input_lengths,
+            target_lengths,
+            sample_weight,
+            reduction,
         };
         call.check_shapes()?;
         Ok(call)
