@@ -218,7 +218,7 @@ impl Call<'_> {
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let (mut room, mut ones) = (Block::<T>::new(), Block::<T>::new());
-            for task in tasks {
+            while let Some(task) = tasks.next() {
                 let start = task * rows;
                 let len = rows.min(samples - start);
                 // SAFETY: the caller's; all of `ones` that is read is filled.
@@ -229,7 +229,7 @@ impl Call<'_> {
                     };
                     block::add(isa, &mut found.sum, weights);
                     for row in (0..len).filter(|&row| weights[row] != T::ZERO) {
-                        found.note(self.labels(isa, start + row, |_| ()).err());
+                        found.note(self.labels(isa, start + row, tasks, |_| ()).err());
                     }
                 }
             }
@@ -305,7 +305,7 @@ impl Call<'_> {
                     let scores = self.input.row(self.layout, row);
                     labels.clear();
                     if weight != T::ZERO
-                        && let Err(found) = self.labels(isa, row, |class| {
+                        && let Err(found) = self.labels(isa, row, tasks, |class| {
                             let mut score = [T::ZERO];
                             scores.from(class).load(isa, &mut score);
                             labels.push(Label { class, score: score[0], derivatives: [0.0; 2] });
@@ -339,11 +339,21 @@ impl Call<'_> {
     /// # Safety
     /// The labels must be readable.
     #[inline]
-    unsafe fn labels(&self, isa: Isa, row: usize, mut visit: impl FnMut(usize)) -> Result<(), Misfit> {
+    unsafe fn labels(
+        &self,
+        isa: Isa,
+        row: usize,
+        tasks: &mut Tasks<'_>,
+        mut visit: impl FnMut(usize),
+    ) -> Result<(), Misfit> {
         let Target::LabelSets(target) = self.target else { return Ok(()) };
         let run = target.row(self.layout, row);
         let mut room = [0.0_f64; STEP];
         for start in (0..self.classes).step_by(STEP) {
+            // So many labels take a while; what is found of those before is not used when the call is stopped.
+            if start.is_multiple_of(1 << 16) && start > 0 && tasks.are_stopped() {
+                return Ok(());
+            }
             let room = &mut room[..STEP.min(self.classes - start)];
             // SAFETY: the caller's.
             unsafe { run.from(start).load(isa, room) };
