@@ -72,7 +72,7 @@ target : array_like
     of the input's shape without the axis of classes, or probabilities of the input's shape.
 """
 
-    def __init_subclass__(cls, index: str, **rest: object) -> None:
+    def __init_subclass__(cls, index: str = "index", **rest: object) -> None:
         """Write into the docstring what all of these losses have in common."""
         super().__init_subclass__(**rest)
         smoothing = _SMOOTHING.format(index=index)
