@@ -62,10 +62,10 @@ macro_rules! products {
                     );
                     for (at, &found) in out.iter().enumerate() {
                         let (i, j) = (at / stride, at % stride);
-                        let sum = (0..depth).fold(0.0, |sum, k| left[i * row + k * column].mul_add(right[k * columns + j], sum));
+                        let term = |sum, k| left[i * row + k * column].mul_add(right[k * columns + j], sum);
                         let expected = match (i < rows && j < columns, add) {
-                            (true, true) => before[at] + sum,
-                            (true, false) => sum,
+                            (true, true) => before[at] + (0..depth).fold(0.0, term),
+                            (true, false) => (0..depth).fold(0.0, term),
                             (false, _) => before[at],
                         };
                         prop_assert_eq!(found.to_bits(), expected.to_bits());
