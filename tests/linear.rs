@@ -62,7 +62,7 @@ macro_rules! products {
                     );
                     for (at, &found) in out.iter().enumerate() {
                         let (i, j) = (at / stride, at % stride);
-                        let term = |sum, k| left[i * row + k * column].mul_add(right[k * columns + j], sum);
+                        let term = |sum: $t, k: usize| left[i * row + k * column].mul_add(right[k * columns + j], sum);
                         let expected = match (i < rows && j < columns, add) {
                             (true, true) => before[at] + (0..depth).fold(0.0, term),
                             (true, false) => (0..depth).fold(0.0, term),
