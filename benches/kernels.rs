@@ -275,12 +275,12 @@ fn formulas(criterion: &mut Criterion) {
             Some(match name {
                 "label_smoothing" => Parameter::Number(0.0),
                 "ignore_index" => Parameter::Integer(-100),
-                "swap" | "full" | "log_target" | "log_input" => Parameter::Integer(0),
+                "swap" | "full" | "log_target" | "log_input" | "blank" => Parameter::Integer(0),
                 "p" => Parameter::Number(2.0),
                 "distance_function" => Parameter::Word("cosine".into()),
                 "mode" => Parameter::Word("binary".into()),
                 "empty" => Parameter::Word("smooth".into()),
-                _ => Parameter::Number(1.0),
+                _ => Parameter::Integer(1),
             })
         };
         match losses::named(name, &Parameters(&parameters)).unwrap() {
