@@ -11,7 +11,7 @@ use crate::isa::{Isa, Kernel};
 use crate::loss::LabelSets;
 use crate::real::Real;
 use crate::storage;
-use crate::sum::ExactSum;
+use crate::sum::{self, ExactSum};
 use crate::threads::{self, Tasks};
 
 /// Labels that are read at once.
@@ -119,7 +119,7 @@ impl<L: LabelSets, T: Real, const VALUE: bool, const SLOPE: bool, const CURVATUR
             } else {
                 Self::label::<false>(loss, &others[..len], label.score, slope, curvature)
             };
-            let [value, slope, curvature] = sums.map(|lanes| block::fold(lanes, |a, b| a + b));
+            let [value, slope, curvature] = sums.map(|lanes| sum::fold(lanes, |a, b| a + b));
             total = total + value;
             label.derivatives[0] += slope.to_f64();
             label.derivatives[1] += curvature.to_f64();

@@ -13,7 +13,7 @@ use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
 use crate::storage::{self, Run};
-use crate::sum::ExactSum;
+use crate::sum::{self, ExactSum};
 use crate::threads::{self, Tasks};
 
 /// The most sums of a formula.
@@ -410,7 +410,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<
             }
             first += LANES as i32;
         }
-        lanes.map(|lanes| block::fold(lanes, |a, b| a + b))
+        lanes.map(|lanes| sum::fold(lanes, |a, b| a + b))
     }
 }
 
@@ -579,6 +579,8 @@ struct TileState<T> {
     weights: Block<T>,
     grad_outputs: Block<T>,
     results: tile::Results<T>,
+    /// Rows as they lie, and what is between them and a tile.
+    rooms: [Block<T>; 2],
 }
 
 impl<T: Number> TileState<T> {
@@ -591,6 +593,7 @@ impl<T: Number> TileState<T> {
         weights: Block::new(),
         grad_outputs: Block::new(),
         results: tile::Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
+        rooms: [Block::new(), Block::new()],
     };
 
     /// Fills what all tiles share.
@@ -818,12 +821,12 @@ impl Call<'_> {
         let (classes, rows) = (self.classes, tile::rows(self.classes));
         // SAFETY: the caller's for all that is read and written; every element of each block is written.
         unsafe {
-            self.read_tile(isa, self.input, start, len, &mut state.scores);
+            self.read_tile(isa, self.input, start, len, &mut state.scores, &mut state.rooms);
             if let Target::Probabilities(matrix) = self.target {
-                self.read_tile(isa, matrix, start, len, &mut state.probabilities);
+                self.read_tile(isa, matrix, start, len, &mut state.probabilities, &mut state.rooms);
             }
             if let Some(Weight::Elements(matrix)) = self.weight {
-                self.read_tile(isa, matrix, start, len, &mut state.class_weights);
+                self.read_tile(isa, matrix, start, len, &mut state.class_weights, &mut state.rooms);
             }
             let weights = state.weights.written(rows);
             match self.sample_weight {
@@ -867,7 +870,7 @@ impl Call<'_> {
             };
             if let Some(matrix) = self.log_probabilities {
                 loss.tile_of_log_probabilities(isa, tile, &mut state.results);
-                self.put_tile(isa, matrix, start, len, &mut state.results.slope);
+                self.put_tile(isa, matrix, start, len, &mut state.results.slope, &mut state.rooms[0]);
             }
             loss.tile(isa, self.want, tile, &mut state.results);
             if self.want.value() {
@@ -882,7 +885,7 @@ impl Call<'_> {
             let results = &mut state.results;
             for (matrix, room) in [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)] {
                 if let Some(matrix) = matrix {
-                    self.put_tile(isa, matrix, start, len, room);
+                    self.put_tile(isa, matrix, start, len, room, &mut state.rooms[0]);
                 }
             }
         }
@@ -892,12 +895,25 @@ impl Call<'_> {
     ///
     /// # Safety
     /// As [`Call::run`], and the room must hold a tile.
-    unsafe fn put_tile<T: Real>(&self, isa: Isa, matrix: &Matrix, start: usize, len: usize, room: &mut Block<T>) {
+    unsafe fn put_tile<T: Real>(
+        &self,
+        isa: Isa,
+        matrix: &Matrix,
+        start: usize,
+        len: usize,
+        tile: &mut Block<T>,
+        room: &mut Block<T>,
+    ) {
         let rows = tile::rows(self.classes);
-        // SAFETY: the caller's.
+        // SAFETY: the caller's; `TransposeBack` writes all of the room.
         unsafe {
-            let values = room.written(self.classes * rows);
-            if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
+            let values = tile.written(self.classes * rows);
+            if let Some(run) = self.side_by_side(matrix, start, len) {
+                let room = room.written(values.len());
+                isa.run(tile::TransposeBack { from: values, to: room, rows });
+                let bytes = self.layout.len() * self.classes * run.dtype.size();
+                run.store(isa, &room[..len * self.classes], bytes >= STREAM_FROM);
+            } else if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
                 run.store_tile(isa, matrix.stride, len, rows, values);
             } else {
                 for (class, values) in values.chunks(rows).enumerate() {
@@ -911,11 +927,32 @@ impl Call<'_> {
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn read_tile<T: Real>(&self, isa: Isa, matrix: &Matrix, start: usize, len: usize, room: &mut Block<T>) {
+    unsafe fn read_tile<T: Real>(
+        &self,
+        isa: Isa,
+        matrix: &Matrix,
+        start: usize,
+        len: usize,
+        tile: &mut Block<T>,
+        [lying, between]: &mut [Block<T>; 2],
+    ) {
         let rows = tile::rows(self.classes);
-        // SAFETY: the caller's; all of the slice is written.
+        let (elements, read) = (self.classes * rows, self.classes * len);
+        // SAFETY: the caller's; all of the slices are written.
         unsafe {
-            room.filled(self.classes * rows, |room| {
+            if let Some(run) = self.side_by_side(matrix, start, len) {
+                let from = match (len == rows).then(|| run.as_slice(elements)).flatten() {
+                    Some(slice) => slice,
+                    None => lying.filled(elements, |room| {
+                        run.load(isa, &mut room[..read]);
+                        room[read..].fill(T::ZERO);
+                    }),
+                };
+                let (to, room) = (tile.written(elements), between.written(elements));
+                isa.run(tile::Transpose { from, to, room, rows });
+                return;
+            }
+            tile.filled(elements, |room| {
                 if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
                     run.load_tile(isa, matrix.stride, len, rows, room);
                 } else {
@@ -926,6 +963,14 @@ impl Call<'_> {
                 }
             });
         }
+    }
+
+    /// The elements of so many rows as one run, if they lie side by side.
+    fn side_by_side(&self, matrix: &Matrix, start: usize, len: usize) -> Option<Run> {
+        let run = self.layout.one_run(&matrix.samples, start, len)?;
+        let is_row = matrix.stride == run.dtype.size() as isize;
+        let is_next = run.stride == matrix.stride * self.classes as isize || len == 1;
+        (is_row && is_next).then_some(Run { stride: matrix.stride, ..run })
     }
 
     /// Reads labels, if they are of a type whose values are whole; whether all there are were read, are classes and count.
