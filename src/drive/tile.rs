@@ -14,13 +14,14 @@ pub const FEW_CLASSES: usize = 64;
 /// The rows of a tile: as many as fit a block, a power of two.
 pub const fn rows(classes: usize) -> usize {
     match classes {
-        0..=16 => 4 * LANES,
+        0..=4 => 16 * LANES,
+        5..=16 => 4 * LANES,
         17..=32 => 2 * LANES,
         _ => LANES,
     }
 }
 
-const _: () = assert!(16 * rows(16) <= BLOCK && 32 * rows(32) <= BLOCK && FEW_CLASSES * rows(FEW_CLASSES) <= BLOCK);
+const _: () = assert!(4 * rows(4) <= BLOCK && 16 * rows(16) <= BLOCK && 32 * rows(32) <= BLOCK && FEW_CLASSES * rows(FEW_CLASSES) <= BLOCK);
 
 /// Brings rows that lie side by side, `rows` of them, into a tile; `room` is as long.
 ///
@@ -45,6 +46,12 @@ impl<T: Real> Kernel for Transpose<'_, T> {
     fn run(self) {
         let Self { from, to, room, rows } = self;
         match rows {
+            256 => {
+                interleave_quarters(from, room);
+                interleave_quarters(room, to);
+                interleave_quarters(to, room);
+                interleave_quarters(room, to);
+            }
             64 => {
                 interleave_quarters(from, to);
                 interleave_quarters(to, room);
@@ -81,6 +88,12 @@ impl<T: Real> Kernel for TransposeBack<'_, T> {
         let Self { from, to, rows } = self;
         part_quarters(from, to);
         match rows {
+            256 => {
+                part_quarters(to, from);
+                part_quarters(from, to);
+                part_halves(to, from);
+                part_halves(from, to);
+            }
             64 => {
                 part_quarters(to, from);
                 part_quarters(from, to);
