@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
 import numpy as np
 
-from lossrs.scoring.columns import Array, ScoreError, require_pyarrow
+from lossrs.scoring.columns import Array, require_pyarrow
+from lossrs.scoring.outputs import Output
 
 
 class _Writer(Protocol):
@@ -22,43 +20,28 @@ class _Writer(Protocol):
 
 
 class PerSample:
-    """The output of ``--per-sample``: used as a context, it is renamed to its name on success and removed otherwise."""
+    """The output of ``--per-sample``: used as a context, it gets its name on success and is removed otherwise."""
 
     def __init__(self, output: str | Path | None, sources: Sequence[Path]) -> None:
         self._writer: _Writer | None = None
-        self._file: IO[bytes] | None = None
+        self._output: Output | None = None
         if output is None:
             return
-        self._path = Path(os.path.realpath(output))
-        ending = self._path.suffix.lower()
-        if ending not in (".parquet", ".arrow", ".csv", ".npy"):
-            raise ScoreError(f"{output}: the ending {ending!r} is none of .parquet, .arrow, .csv, .npy")
-        if self._path.exists() and any(_is_same(self._path.stat(), source) for source in sources):
-            raise ScoreError(f"{output}: is the file that is read; it is not overwritten")
-        if self._path.exists() and not self._path.is_file():
-            raise ScoreError(f"{output}: is not a regular file; it is not overwritten")
-        if ending != ".npy":
-            require_pyarrow(f"writing {ending}")
-        self._partial = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            self._file = self._partial.open("xb")
-        except OSError as error:
-            raise ScoreError(f"{output}: cannot be written: {error.strerror}") from error
+        if Path(output).suffix.lower() in (".parquet", ".arrow", ".csv"):
+            require_pyarrow(f"writing {Path(output).suffix.lower()}")
+        self._output = Output(output, (".parquet", ".arrow", ".csv", ".npy"), sources)
 
     def write(self, losses: Array) -> None:
         """Append the losses of a batch."""
-        if self._file is None:
+        if self._output is None:
             return
         try:
             if self._writer is None:
-                kind = _Npy if self._path.suffix.lower() == ".npy" else _Table
-                self._writer = kind(self._file, self._path.suffix.lower(), losses.dtype)
+                kind = _Npy if self._output.ending == ".npy" else _Table
+                self._writer = kind(self._output.file, self._output.ending, losses.dtype)
             self._writer.write(losses)
         except OSError as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: OSError) -> ScoreError:
-        return ScoreError(f"{self._path}: cannot be written: {error.strerror or error}")
+            raise self._output.failed(error) from error
 
     def __enter__(self) -> Self:
         """Return itself; what is written has no name yet."""
@@ -68,31 +51,22 @@ class PerSample:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the file its name, or remove it."""
-        if self._file is None:
+        if self._output is None:
             return
+        whole = False
         try:
             if kind is None:
                 if self._writer is None:
                     self.write(np.empty(0))
                 assert self._writer is not None
                 self._writer.close()
-                self._file.close()
-                self._partial.replace(self._path)
+                whole = True
         except OSError as failure:
-            raise self._failed(failure) from failure
+            raise self._output.failed(failure) from failure
         finally:
-            self._partial.unlink(missing_ok=True)
             if self._writer is not None:
                 self._writer.abandon()
-            with suppress(OSError):  # what is still buffered need not be written
-                self._file.close()
-
-
-def _is_same(output: os.stat_result, source: Path) -> bool:
-    try:
-        return os.path.samestat(output, source.stat())
-    except OSError:
-        return False
+            self._output.close(whole)
 
 
 class _Npy:
