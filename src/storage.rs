@@ -314,6 +314,14 @@ impl Run {
         isa.run(Store { run: self, values, stream });
     }
 
+    /// Asks memory for the run's first elements, if they lie side by side.
+    #[inline]
+    pub fn prefetch(self, len: usize) {
+        if self.stride == self.dtype.size() as isize {
+            prefetch(self.first, len * self.dtype.size());
+        }
+    }
+
     /// Reads runs that begin `apart` bytes from one another, `len` elements of each, into as many `rows`-long parts of `out`;
     /// what remains of a part becomes 0.
     ///
@@ -392,6 +400,21 @@ impl Run {
         // SAFETY: the caller's, and the type, order, distance and alignment have been checked.
         direct.then(|| unsafe { std::slice::from_raw_parts(self.first.cast::<T>(), len) })
     }
+}
+
+/// Asks memory for bytes that will be needed.
+#[inline(always)]
+pub fn prefetch(first: *const u8, bytes: usize) {
+    /// Bytes that come together.
+    const LINE: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..bytes).step_by(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch may be of any address and does nothing that a program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (first, bytes, LINE);
 }
 
 fn whole(value: f64) -> Result<i128, f64> {

@@ -559,9 +559,7 @@ pub struct Call<'a> {
 
 /// What a thread carries from row to row.
 struct State<T> {
-    scores: Block<T>,
-    probabilities: Block<T>,
-    weights: Block<T>,
+    rooms: Rooms<T>,
     powers: Block<T>,
     results: Results<T>,
     sample_weights: Block<T>,
@@ -651,9 +649,7 @@ impl Found {
 impl<T: Number> State<T> {
     /// A constant, so that it is made in place and not moved.
     const UNFILLED: Self = Self {
-        scores: Block::new(),
-        probabilities: Block::new(),
-        weights: Block::new(),
+        rooms: Rooms { scores: Room::new(), probabilities: Room::new(), weights: Room::new() },
         powers: Block::new(),
         results: Results { slope: Block::new(), curvature: Block::new() },
         sample_weights: Block::new(),
@@ -666,8 +662,8 @@ impl<T: Number> State<T> {
         let len = classes.next_multiple_of(GRAIN);
         // SAFETY: all of each slice is filled.
         unsafe {
-            self.probabilities.filled(len, |room| room.fill(T::ZERO));
-            self.weights.filled(len, |room| room.fill(T::ONE));
+            self.rooms.probabilities.block.filled(len, |room| room.fill(T::ZERO));
+            self.rooms.weights.block.filled(len, |room| room.fill(T::ONE));
         }
     }
 }
@@ -1029,7 +1025,7 @@ impl Call<'_> {
         len: usize,
     ) {
         let mut misfit = None;
-        let State { scores, probabilities, weights, powers, results, sample_weights, grad_outputs, values } = state;
+        let State { rooms, powers, results, sample_weights, grad_outputs, values } = state;
         // SAFETY: the caller's for all that is read and written; every element of `values` is written.
         unsafe {
             let sample_weights = match self.sample_weight {
@@ -1051,7 +1047,11 @@ impl Call<'_> {
                         Sample::Ignored
                     });
                     let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
-                    let rooms = Rooms { scores, probabilities, weights };
+                    // While a row is computed the next one comes: the machine's own prefetching stops where a page ends, which
+                    // is about every row. It takes a fifth off the time of 16,384 rows of 1,000 classes; longer rows gain nothing.
+                    if self.classes <= BLOCK && row + 1 < self.layout.len() {
+                        self.input.row(self.layout, row + 1).prefetch(self.classes);
+                    }
                     *value = self.row(isa, loss, row, sample, weight, grad_output, rooms, powers, results, tasks);
                 }
             });
@@ -1077,7 +1077,7 @@ impl Call<'_> {
         sample: Sample,
         weight: T,
         grad_output: T,
-        mut rooms: Rooms<'_, T>,
+        rooms: &mut Rooms<T>,
         powers: &mut Block<T>,
         results: &mut Results<T>,
         tasks: &mut Tasks<'_>,
@@ -1108,12 +1108,12 @@ impl Call<'_> {
             if sweeps {
                 if is_short && relative {
                     for (start, len) in blocks(self.classes, tasks) {
-                        let classes = self.classes(isa, row, start, len, &mut rooms);
+                        let classes = self.classes(isa, row, start, len, rooms);
                         loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
                     }
                 }
                 for (start, len) in blocks(self.classes, tasks) {
-                    let classes = self.classes(isa, row, start, len, &mut rooms);
+                    let classes = self.classes(isa, row, start, len, rooms);
                     if !is_short && relative {
                         loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
                     }
@@ -1128,7 +1128,7 @@ impl Call<'_> {
             if let Some(matrix) = self.log_probabilities {
                 let (largest, log_normalizer) = (swept.largest, loss.log_normalizer(isa, &swept));
                 for (start, len) in blocks(self.classes, tasks) {
-                    let Classes { scores, .. } = self.classes(isa, row, start, len, &mut rooms);
+                    let Classes { scores, .. } = self.classes(isa, row, start, len, rooms);
                     results.slope.filled(scores.len(), |out| {
                         isa.run(LogProbabilities { scores, largest, log_normalizer, out });
                     });
@@ -1142,7 +1142,7 @@ impl Call<'_> {
             if self.want.slope() {
                 let scale = weight * T::of(self.factor) * grad_output;
                 for (start, len) in blocks(self.classes, tasks) {
-                    let classes = self.classes(isa, row, start, len, &mut rooms);
+                    let classes = self.classes(isa, row, start, len, rooms);
                     let kept = keep.then(|| &powers.written(start + classes.scores.len())[start..]);
                     loss.derive(isa, classes, &swept, place(start, len), scale, self.want.curvature(), kept, results);
                     self.put(isa, row, start, len, results);
@@ -1163,25 +1163,25 @@ impl Call<'_> {
         row: usize,
         start: usize,
         len: usize,
-        rooms: &'a mut Rooms<'_, T>,
+        rooms: &'a mut Rooms<T>,
     ) -> Classes<'a, T> {
         let padded = len.next_multiple_of(GRAIN);
         // SAFETY: the caller's; `State::prepare` has filled the rooms of probabilities and weights.
         unsafe {
             let scores = self.input.row(self.layout, row).from(start);
-            let scores = block_of(isa, scores, len, -T::INFINITY, rooms.scores);
+            let scores = rooms.scores.fetch(isa, scores, len, -T::INFINITY);
             let probabilities = match self.target {
                 Target::Probabilities(matrix) => {
-                    block_of(isa, matrix.row(self.layout, row).from(start), len, T::ZERO, rooms.probabilities)
+                    rooms.probabilities.fetch(isa, matrix.row(self.layout, row).from(start), len, T::ZERO)
                 }
-                Target::Labels(_) | Target::LabelSets(_) => rooms.probabilities.written(padded),
+                Target::Labels(_) | Target::LabelSets(_) => rooms.probabilities.block.written(padded),
             };
             let weights = match self.weight {
-                Some(Weight::Classes(weights)) => block_of(isa, weights.from(start), len, T::ONE, rooms.weights),
+                Some(Weight::Classes(weights)) => rooms.weights.fetch(isa, weights.from(start), len, T::ONE),
                 Some(Weight::Elements(matrix)) => {
-                    block_of(isa, matrix.row(self.layout, row).from(start), len, T::ONE, rooms.weights)
+                    rooms.weights.fetch(isa, matrix.row(self.layout, row).from(start), len, T::ONE)
                 }
-                None => rooms.weights.written(padded),
+                None => rooms.weights.block.written(padded),
             };
             Classes { scores, probabilities, weights }
         }
@@ -1230,10 +1230,42 @@ impl Call<'_> {
 }
 
 /// Where blocks of classes are converted to.
-struct Rooms<'a, T> {
-    scores: &'a mut Block<T>,
-    probabilities: &'a mut Block<T>,
-    weights: &'a mut Block<T>,
+struct Rooms<T> {
+    scores: Room<T>,
+    probabilities: Room<T>,
+    weights: Room<T>,
+}
+
+/// Where a block is converted to once, though a row is visited more than once, and the classes' weights are those of all rows.
+struct Room<T> {
+    block: Block<T>,
+    /// Where in memory the block is from, and how long it is.
+    holds: Option<(usize, usize)>,
+}
+
+impl<T: Real> Room<T> {
+    const fn new() -> Self {
+        Self { block: Block::new(), holds: None }
+    }
+
+    /// As [`block_of`].
+    ///
+    /// # Safety
+    /// As there; and of a run that the call itself writes, no block may be asked for after that.
+    #[inline]
+    unsafe fn fetch(&mut self, isa: Isa, run: Run, len: usize, padding: T) -> &[T] {
+        let wanted = Some((run.first as usize, len));
+        if self.holds == wanted {
+            // SAFETY: a block of that length was written.
+            return unsafe { self.block.written(len.next_multiple_of(GRAIN)) };
+        }
+        // SAFETY: the caller's.
+        let block = unsafe { block_of(isa, run, len, padding, &mut self.block) };
+        if !std::ptr::eq(block.as_ptr().cast(), run.first) {
+            self.holds = wanted;
+        }
+        block
+    }
 }
 
 impl Matrix {
@@ -1249,7 +1281,8 @@ impl Matrix {
     }
 }
 
-/// The blocks of a row, until the call is stopped: multiples of the grain, and one last block that is shorter than the grain.
+/// The blocks of a row, until the call is stopped: one of a short row, else multiples of the grain, and one last block that is
+/// shorter than the grain.
 fn blocks(classes: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize, usize)> {
     // Elements between looks at the clock.
     const LONG: usize = 1 << 18;
@@ -1259,7 +1292,7 @@ fn blocks(classes: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize,
             return None;
         }
         let left = classes - start;
-        let len = if left < GRAIN { left } else { left.min(BLOCK) / GRAIN * GRAIN };
+        let len = if left < GRAIN || classes <= BLOCK { left } else { left.min(BLOCK) / GRAIN * GRAIN };
         start += len;
         (len > 0).then_some((start - len, len))
     })

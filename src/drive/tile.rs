@@ -21,7 +21,12 @@ pub const fn rows(classes: usize) -> usize {
     }
 }
 
-const _: () = assert!(4 * rows(4) <= BLOCK && 16 * rows(16) <= BLOCK && 32 * rows(32) <= BLOCK && FEW_CLASSES * rows(FEW_CLASSES) <= BLOCK);
+const _: () = assert!(
+    4 * rows(4) <= BLOCK
+        && 16 * rows(16) <= BLOCK
+        && 32 * rows(32) <= BLOCK
+        && FEW_CLASSES * rows(FEW_CLASSES) <= BLOCK
+);
 
 /// Brings rows that lie side by side, `rows` of them, into a tile; `room` is as long.
 ///
