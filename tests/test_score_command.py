@@ -84,6 +84,9 @@ def test_json(file):
     assert found["ignored"] == np.count_nonzero(pq.read_table(file)["label"].to_numpy() == 2)
     assert [group["group"] for group in found["groups"]] == ["de", "fr"]
     assert sum(group["rows"] for group in found["groups"]) == found["rows"] == 300
+    losses = expected_losses(file, **call | {"ignore_index": -100})
+    counted = np.where(pq.read_table(file)["label"].to_numpy() == 2, -1, losses)
+    assert found["maximum_row"] == {"file": str(file), "row": np.argmax(counted)}
 
 
 def test_json_of_numbers_that_are_not_finite(tmp_path):

@@ -17,10 +17,11 @@ from typing import Any, NoReturn, Self, TextIO
 import numpy as np
 
 import lossrs
+from lossrs.accumulator import Key, Summary
 from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
-from lossrs.scoring.columns import Key, ScoreError, near_misses
-from lossrs.scoring.score import Score, Summary, score
+from lossrs.scoring.columns import ScoreError, near_misses
+from lossrs.scoring.score import Score, score
 
 _SCORE_HELP = """\
 Score the predictions in files: the mean of a loss with its standard error, its sum, and how many rows were read,
@@ -284,7 +285,12 @@ def _as_json(result: Score) -> dict[str, Any]:
         return value
 
     def summary(of: Summary) -> dict[str, Any]:
-        return {name: plain(value) for name, value in dataclasses.asdict(of).items()}
+        figures = of.to_dict()
+        for name in ("minimum_row", "maximum_row"):
+            if figures[name] is not None:
+                path, row = result.place(figures[name])
+                figures[name] = {"file": _path(path), "row": row}
+        return {name: plain(value) for name, value in figures.items()}
 
     return {
         "lossrs": lossrs.__version__,
@@ -293,7 +299,9 @@ def _as_json(result: Score) -> dict[str, Any]:
         "options": {name: plain(value) for name, value in result.options.items()},
         **summary(result.overall),
         "by": list(result.by),
-        "groups": result.groups and [{"group": key, **summary(group)} for key, group in result.groups.items()],
+        "groups": None
+        if result.groups is None
+        else [{"group": key, **summary(group)} for key, group in result.groups.items()],
     }
 
 
@@ -304,9 +312,10 @@ def _path(path: Path) -> str:
 
 def _print_table(result: Score, stream: TextIO) -> None:
     names = ["mean", "standard error", "sum", "rows", "ignored", "non-finite"]
-    groups, keys = result.groups or {}, len(result.by)
+    keys = len(result.by)
     lines = [
-        [*map(_shown, key if isinstance(key, tuple) else (key,)), *_numbers(group)] for key, group in groups.items()
+        [*map(_shown, key if isinstance(key, tuple) else (key,)), *_numbers(group)]
+        for key, group in (result.groups or {}).items()
     ]
     lines.append((["all"] + [""] * (keys - 1) if keys else []) + _numbers(result.overall))
     header = [*result.by, *names]
