@@ -115,7 +115,9 @@ class Calibration:
         if name in _BINARY:
             if name != "binary_cross_entropy":
                 # The sigmoid is the derivative where the target is 0.
-                input = F.binary_cross_entropy_with_logits.value_and_grad(input, np.zeros_like(input), reduction="sum")[1]
+                input = F.binary_cross_entropy_with_logits.value_and_grad(input, np.zeros_like(input), reduction="sum")[
+                    1
+                ]
             self.update(input, target, sample_weight=sample_weight)
         elif name in _CLASSES and target.ndim == 1 and input.ndim == 2:
             likeliest = np.argmax(input, axis=1)

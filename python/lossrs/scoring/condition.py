@@ -124,7 +124,9 @@ class Condition(Expression):
         match node:
             case ast.Name(id=name) if (match := re.fullmatch(r"p(\d+)", name)) and name not in self._figures:
                 return int(match[1]) / 100
-            case ast.Call(func=ast.Name(id="quantile"), args=[ast.Constant(value=int() | float() as share)], keywords=[]):
+            case ast.Call(
+                func=ast.Name(id="quantile"), args=[ast.Constant(value=int() | float() as share)], keywords=[]
+            ):
                 return float(share)
         return None
 
@@ -175,6 +177,7 @@ class Condition(Expression):
             case ast.UnaryOp(op=sign, operand=operand):
                 return (-1 if isinstance(sign, ast.USub) else 1) * self._number(operand, column)
         assert isinstance(node, ast.Constant)
+        assert isinstance(node.value, int | float)
         return np.float64(node.value)
 
     def _reasons(self, node: ast.expr, figures: Figures) -> list[str]:

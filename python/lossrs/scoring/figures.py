@@ -101,7 +101,7 @@ class Figures:
 
     @property
     def in_tables(self) -> list[Figure]:
-        """The figures that tables show, in their order: the means and what belongs to them, then the sums and counts."""
+        """The figures that tables show, in their order: means and the like, then sums and counts."""
         last = [figure for figure in (*_SUMS, *_COUNTS) if figure.in_tables]
         first = [figure for figure in dict.fromkeys((*_MEANS, *self.figures)) if figure.in_tables]
         return [figure for figure in first if figure not in last] + last

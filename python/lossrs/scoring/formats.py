@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any, TextIO
 import numpy as np
 
 import lossrs
-from lossrs.scoring.figures import Figures, on_one_line, shown
-from lossrs.scoring.progress import Run
+from lossrs.scoring.figures import PLACES, Figures, on_one_line, shown
+from lossrs.scoring.progress import Run, color_system
 from lossrs.scoring.score import Score
 
 
@@ -42,36 +42,46 @@ def path_text(path: Path) -> str:
 
 def print_json(results: Results, stream: TextIO) -> None:
     """Print an object on one line, as the schema describes it."""
-    head = document(results.score, results.figures, results.run)
+    head = document(results)
     stream.write(_json(head)[:-1])
     if results.score.by:
         stream.write(', "groups": [')
-        for number, group in enumerate(_group_objects(results.figures)):
+        for number, group in enumerate(_group_objects(results)):
             stream.write((", " if number else "") + _json(group))
         stream.write("]}\n")
     else:
         stream.write(', "groups": null}\n')
 
 
-def document(score: Score, figures: Figures, run: Run) -> dict[str, Any]:
+def document(results: Results) -> dict[str, Any]:
     """Return what JSON says but for the groups."""
+    score, figures = results.score, results.figures
     return {
         "lossrs": lossrs.__version__,
-        "command": list(run.command),
+        "command": list(results.run.command),
         "files": [path_text(path) for path in score.files],
         "loss": score.loss,
         "options": {name: plain(value) for name, value in score.options.items()},
-        **{figure.name: plain(figures.overall[figure.name]) for figure in figures.figures},
-        "run": run.to_dict(),
+        **{figure.name: _value(figure.name, figures.overall[figure.name], score) for figure in figures.figures},
+        "run": results.run.to_dict(),
         "by": list(score.by),
     }
 
 
-def _group_objects(figures: Figures) -> Iterator[dict[str, Any]]:
+def _group_objects(results: Results) -> Iterator[dict[str, Any]]:
+    figures = results.figures
     keys, names = len(figures.by), [figure.name for figure in figures.figures]
     for group in figures.groups():
         key = group[0] if keys == 1 else list(group[:keys])
-        yield {"group": key} | dict(zip(names, map(plain, group[keys:]), strict=True))
+        values = zip(names, group[keys:], strict=True)
+        yield {"group": key} | {name: _value(name, value, results.score) for name, value in values}
+
+
+def _value(name: str, value: Any, score: Score) -> Any:
+    if name not in PLACES or value is None:
+        return plain(value)
+    path, row = score.place(value)
+    return {"file": path_text(path), "row": row}
 
 
 def plain(value: Any) -> Any:
@@ -94,14 +104,23 @@ def schema() -> str:
 
 def print_csv(results: Results, stream: TextIO) -> None:
     """Print a row for each group and one for all, with all digits; what has no value is empty."""
-    figures = results.figures
-    names = [figure.name for figure in figures.figures]
+    figures, names = results.figures, [figure.name for figure in results.figures.figures]
+
+    def cells(values: Iterable[Any]) -> Iterator[Any]:
+        for name, value in zip(names, values, strict=True):
+            if name in PLACES:
+                found = _value(name, value, results.score) or {"file": None, "row": None}
+                yield from (found["file"], found["row"])
+            else:
+                yield value
+
+    header = [part for name in names for part in ([name[:-3] + "file", name] if name in PLACES else [name])]
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["scope", *figures.by, *names])
+    writer.writerow(["scope", *figures.by, *header])
     for group in figures.groups():
         keys = [shown(part) if isinstance(part, bool) else part for part in group[: len(figures.by)]]
-        writer.writerow(["group", *keys, *group[len(figures.by) :]])
-    writer.writerow(["all", *[None] * len(figures.by), *(figures.overall[name] for name in names)])
+        writer.writerow(["group", *keys, *cells(group[len(figures.by) :])])
+    writer.writerow(["all", *[None] * len(figures.by), *cells(figures.overall[name] for name in names)])
 
 
 def _lines(figures: Figures) -> tuple[list[str], list[list[str]]]:
@@ -145,8 +164,6 @@ def print_table(results: Results, stream: TextIO) -> None:
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         print("  ".join(cells).rstrip(), file=stream)
-    if not results.run.quiet:
-        print(f"\n{results.run}", file=stream)
 
 
 def _print_rich_table(results: Results, header: Sequence[str], lines: list[list[str]]) -> bool:
@@ -159,8 +176,7 @@ def _print_rich_table(results: Results, header: Sequence[str], lines: list[list[
         from rich.text import Text
     except ImportError:
         return False
-    # Without colour rich would still write bold and dim.
-    console = Console(color_system=None) if os.environ.get("NO_COLOR") else Console()
+    console = Console(color_system=color_system())
     keys = len(results.figures.by)
     table = Table(title=Text(on_one_line(results.title)), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, name in enumerate(header):
@@ -170,8 +186,6 @@ def _print_rich_table(results: Results, header: Sequence[str], lines: list[list[
     if Measurement.get(console, console.options.update(max_width=10_000), table).minimum > console.width:
         return False
     console.print(table)
-    if not results.run.quiet:
-        console.print(Text(str(results.run), style="dim"))
     return True
 
 

@@ -1,7 +1,7 @@
 """Pictures of a score: how losses are distributed, which rows make them up, groups, and calibration.
 
-Each picture is a `Panel`, drawn by itself into a report or beside others into one file. What is drawn comes from sums and
-histograms alone, so that pictures cost the same whatever the number of rows.
+Each picture is a `Panel`, drawn by itself into a report or beside others into one file. What is drawn comes from sums
+and histograms alone, so that pictures cost the same whatever the number of rows.
 """
 
 from __future__ import annotations
@@ -65,7 +65,14 @@ _STYLE: dict[str, Any] = {
 }
 
 #: For letters that matplotlib's own font lacks.
-_FONTS = ("Noto Sans CJK JP", "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "WenQuanYi Micro Hei", "Noto Sans Arabic")
+_FONTS = (
+    "Noto Sans CJK JP",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "WenQuanYi Micro Hei",
+    "Noto Sans Arabic",
+)
 #: In what a loss is measured, where it has a unit.
 _UNITS = {
     "mse_loss": "squared unit of the target",
@@ -156,8 +163,10 @@ def write_picture(output: Output, picture: Picture) -> None:
         figure = Figure(figsize=(width, sum(heights) + 0.8), layout="constrained")
         figure.suptitle("\n".join(_wrapped(picture.title, width * 8)), x=0.012, ha="left", fontsize=13, color=INK)
         if rows:
-            for part, row in zip(np.ravel(figure.subfigures(len(rows), height_ratios=heights)), rows, strict=True):
-                for column, panel in zip(np.ravel(part.subfigures(1, len(row), wspace=0.04)), row, strict=True):
+            parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
+            for part, row in zip(parts, rows, strict=True):
+                columns = part.subfigures(1, len(row), squeeze=False, wspace=0.04)[0]
+                for column, panel in zip(columns, row, strict=True):
                     panel.draw(column)
         else:
             figure.text(0.5, 0.4, "no rows to draw", ha="center", color=MUTED)
@@ -527,7 +536,11 @@ def group_lines(figures: Figures, most: int = MOST_GROUPS) -> list[GroupLine]:
     low, high = interval(figures)
     lines = []
     for index in order.tolist():
-        lines.append(GroupLine(_key(figures.key(index)), 1, int(rows[index]), float(mean[index]), float(low[index]), float(high[index])))
+        lines.append(
+            GroupLine(
+                _key(figures.key(index)), 1, int(rows[index]), float(mean[index]), float(low[index]), float(high[index])
+            )
+        )
     if len(middle):
         total, means = int(rows[middle].sum()), mean[middle]
         rest = GroupLine(
@@ -561,7 +574,9 @@ def _draw_groups(part: Any, picture: Picture) -> None:
     axes.set_xlim(low, high)
     for place, line in enumerate(lines):
         if line.groups > 1:
-            axes.plot([line.low, line.high], [place, place], color=MUTED, alpha=0.35, linewidth=7, solid_capstyle="butt")
+            axes.plot(
+                [line.low, line.high], [place, place], color=MUTED, alpha=0.35, linewidth=7, solid_capstyle="butt"
+            )
         elif math.isfinite(line.mean):
             axes.plot([max(line.low, low), min(line.high, high)], [place, place], color=BLUE, linewidth=1.6)
             axes.plot([line.mean], [place], "o", color=BLUE, markersize=5)
@@ -584,8 +599,10 @@ def _draw_groups(part: Any, picture: Picture) -> None:
     axes.set_ylabel(_short(", ".join(figures.by)))
     low_ends, high_ends = interval(figures)
     above, under = int((low_ends > overall).sum()), int((high_ends < overall).sum())
-    count = figures.group_count
-    _title(axes, f"{above:,} of {count:,} groups worse than all rows, {under:,} better, by their 95 % intervals")
+    _title(
+        axes,
+        f"{above:,} of {figures.group_count:,} groups worse than all rows, {under:,} better, by their 95 % intervals",
+    )
 
 
 def _range(lines: list[GroupLine], means: list[float], is_log: bool) -> tuple[float, float]:

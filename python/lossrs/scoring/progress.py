@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,15 +27,12 @@ class Run:
     peak_memory : int or None
         The most memory that the process has held, in bytes, mapped pages of files among it; None where the system
         does not tell.
-    quiet : bool
-        Whether people asked not to be told.
     """
 
     command: tuple[str, ...]
     rows: int
     seconds: float
     peak_memory: int | None
-    quiet: bool = False
 
     @property
     def rows_per_second(self) -> float:
@@ -94,6 +91,24 @@ def peak_memory() -> int | None:
     return most if sys.platform == "darwin" else most * 1024
 
 
+def color_system() -> Any:
+    """Return what rich is to write colours for: with NO_COLOR nothing, not bold and dim either."""
+    return None if os.environ.get("NO_COLOR") else "auto"
+
+
+def print_cost(run: Run) -> None:
+    """Tell people what a run took, if they sit at a terminal: what is piped on depends on the rows alone."""
+    if not sys.stderr.isatty():
+        return
+    try:
+        from rich.console import Console
+        from rich.text import Text
+    except ImportError:
+        print(run, file=sys.stderr)
+    else:
+        Console(stderr=True, color_system=color_system()).print(Text(str(run), style="dim"))
+
+
 class Progress:
     """Rows, rate, time left and the running mean, on the terminal if there is one, of what takes longer than a second.
 
@@ -146,11 +161,10 @@ class Progress:
         except ImportError:
             self._enabled = False
             return None
-        color: Any = None if os.environ.get("NO_COLOR") else "auto"
         bar = Progress(
             BarColumn(bar_width=24),
             TextColumn("{task.fields[shown]}", markup=False),
-            console=Console(stderr=True, color_system=color),
+            console=Console(stderr=True, color_system=color_system()),
             transient=True,
         )
         bar.add_task("", total=None, shown="")
