@@ -384,10 +384,8 @@ def long_job(tmp_path):
 
 def test_progress_says_rows_rate_time_left_and_mean(long_job):
     shown = on_a_terminal(long_job, b"mean 4")
-    assert re.search(
-        r"\d[\d,]* rows  \d[\d.]* ?[kM]? rows/s  \S+ (s|min )?left  mean 4".replace("(s|min )?", "(s |min )?"), shown
-    )
-    assert "\x1b[3" in shown or "\x1b[1;3" in shown
+    assert re.search(r"\d[\d,]* rows  \d[\d.]* ?[kM]? rows/s  \S+ (s |min )?left  mean 4", shown)
+    assert re.search(r"\x1b\[[\d;]*m", shown)
 
 
 def test_progress_respects_no_color(long_job):
