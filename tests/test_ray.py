@@ -1,16 +1,17 @@
-"""Losses in a real local Ray, two workers: the bits of a single process, whatever the blocks, and when a worker dies."""
+"""Losses in a real local Ray, two workers: the bits of a single process, also when a worker dies."""
 
 import os
 
 import lossrs
 import numpy as np
-import pyarrow as pa
 import pytest
 
+pa = pytest.importorskip("pyarrow")
 ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")
 
 import lossrs.ray  # noqa: E402
+import pyarrow.compute as pc  # noqa: E402
 from clusters import COLUMNS, EVERYTHING, LOSS, arrays, single_process, write_predictions  # noqa: E402
 
 # Ray leaves sockets and processes to the interpreter's end, and warns of its own future.
@@ -43,9 +44,9 @@ def data(cluster, table, folder):
 PARTITIONINGS = {
     "as in the files": lambda folder: ray.data.read_parquet(str(folder)),
     "many blocks": lambda folder: ray.data.read_parquet(str(folder), override_num_blocks=23),
-    "one block, in another order": lambda folder: (
-        ray.data.read_parquet(sorted(map(str, folder.iterdir()), reverse=True)).repartition(1)
-    ),
+    "one block, in another order": lambda folder: ray.data.read_parquet(
+        sorted(map(str, folder.iterdir()), reverse=True)
+    ).repartition(1),
 }
 
 
@@ -71,7 +72,7 @@ def test_groupby(data, table):
     rows = data().groupby("country").aggregate(lossrs.ray.Loss(LOSS, **columns)).take_all()
     assert sorted(row["country"] for row in rows) == ["de", "fr", "no", "pt"]
     for row in rows:
-        of_country = table.filter(pa.compute.equal(table["country"], row["country"]))
+        of_country = table.filter(pc.equal(table["country"], row["country"]))
         assert row["loss"]["state"] == single_process(of_country, **columns).to_bytes()
 
 

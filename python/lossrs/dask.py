@@ -41,7 +41,8 @@ def accumulate(
     Parameters
     ----------
     data : dask.dataframe.DataFrame or dask.bag.Bag
-        A bag is of rows, as dicts, or of tables, as `lossrs.tables` takes them, except dicts of arrays.
+        A bag is of rows, as dicts, or of tables, as `lossrs.tables` takes them, except dicts of arrays. A frame's lists
+        must be lists: unless ``dataframe.convert-string`` is False, Dask makes strings of those that pandas holds.
     loss : Loss
         A loss that each row has by itself: of elements, of rows of scores, or of embeddings.
     histogram, worst, sample_weight, group, ids, labels, **operands
@@ -112,8 +113,7 @@ def accumulate_arrays(
     if not isinstance(loss, BY_ROWS):
         raise ValueError(f"{loss.function_name} has no loss of each row by itself")
     zero = Accumulator(loss, histogram=histogram, worst=worst)
-    first, *_ = (*operands, *named.values())
-    first = dask.array.asarray(first)
+    first, *_ = map(dask.array.asarray, (*operands, *named.values()))
     if isinstance(loss, RowwiseLoss) and first.ndim == 1:
         raise ValueError(f"{loss.function_name} takes rows of scores; input has the shape {first.shape}")
     sizes = first.chunks[0]
@@ -125,7 +125,10 @@ def accumulate_arrays(
     def blocks(name: str, given: Any) -> list[Any]:
         if given is None or np.ndim(given) == 0:
             return [given] * len(sizes)
-        array = dask.array.asarray(given)
+        array = given
+        if not isinstance(array, dask.array.Array):
+            array = np.asarray(given)
+            array = dask.array.from_array(array, chunks=array.shape)
         cuts = {axis: -1 for axis in range(1, array.ndim) if array.numblocks[axis] > 1}
         if known and array.chunks[0] != sizes:
             if array.shape[0] != first.shape[0]:
@@ -133,7 +136,7 @@ def accumulate_arrays(
             cuts[0] = sizes
         array = array.rechunk(cuts) if cuts else array
         if array.numblocks[0] != len(sizes):
-            raise ValueError(f"{name} has {array.numblocks[0]} blocks, the first operand {len(sizes)} of unknown size")
+            raise ValueError(f"{name} has {array.numblocks[0]} blocks, the first operand {len(sizes)} of unknown sizes")
         # As they are in the graph, so that what several arrays come from is computed once.
         return list(array.to_delayed(optimize_graph=False).reshape(-1))
 

@@ -87,7 +87,8 @@ def score(
     shard: tuple[int, int] = (1, 1),
     per_sample: str | Path | None = None,
     batch_size: int = BATCH_ROWS,
-    progress: Callable[[int, int | None], None] | None = None,
+    histogram: bool = False,
+    progress: Callable[[int, int | None, Callable[[], float]], None] | None = None,
     **operands: str,
 ) -> Score:
     """Score the predictions in files.
@@ -117,8 +118,11 @@ def score(
         Where to write what ``reduction="none"`` gives for each row: a Parquet, Arrow, CSV or ``.npy`` file.
     batch_size : int
         The most rows to hold at a time. It does not change any result.
+    histogram : bool, default False
+        Whether to keep histograms of the losses, for quantiles.
     progress : callable, optional
-        Called after each batch with the rows that are done and the rows in all (None if not known).
+        Called after each batch with the rows that are done, the rows in all (None if not known), and a function that
+        returns the mean so far.
 
     Raises
     ------
@@ -151,7 +155,7 @@ def score(
     }
     weights = numbers.pop("sample_weight", None)
     try:
-        accumulator = Accumulator(lossrs.losses[loss](**dict(options or {})))
+        accumulator = Accumulator(lossrs.losses[loss](**dict(options or {})), histogram=histogram)
     except (ValueError, TypeError) as error:
         raise ScoreError(f"{loss}: {error}") from error
     if survey.by:
@@ -177,7 +181,7 @@ def score(
                 except (TypeError, OverflowError) as error:  # an integer of more than 64 bits
                     raise ScoreError(f"{batch.path}: {error}") from error
             if progress:
-                progress(batch.done, survey.rows)
+                progress(batch.done, survey.rows, lambda: accumulator.result().mean)
     defaults = {field.name: field.default for field in dataclasses.fields(lossrs.losses[loss])}
     defaults.pop("reduction", None)
     result = accumulator.result()
