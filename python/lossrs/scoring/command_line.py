@@ -1,4 +1,4 @@
-"""The command ``lossrs``: ``score``, ``losses`` and ``info``."""
+"""The command ``lossrs``: ``score``, ``merge``, ``losses`` and ``info``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ import lossrs
 from lossrs.accumulator import Key, Summary
 from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
+from lossrs.scoring.checkpoint import SECONDS
 from lossrs.scoring.columns import ScoreError, near_misses
 from lossrs.scoring.score import Score, score
+from lossrs.scoring.state import merge
+from lossrs.scoring.worst import write_worst
 
 _SCORE_HELP = """\
 Score the predictions in files: the mean of a loss with its standard error, its sum, and how many rows were read,
@@ -71,6 +74,16 @@ examples:
   lossrs score arrays.npz --loss cross_entropy --ignore-index -1 --weight 0.2,0.8 --input logits --target labels
   lossrs score 'runs/*.parquet' --loss cross_entropy --input 'p_*' --target species --labels cat,dog,hen
   lossrs score --loss cross_entropy --help     the options of that loss
+"""
+
+
+_MERGE_HELP = """\
+Merge what several runs of `lossrs score --save` have found, of shards or of other files, and print it as one run would
+have: to the bit the same. They must have asked the same, and no row may be in two.
+
+  lossrs score 'data/*.parquet' --loss mse_loss --input x --target y --shard 1/2 --save 1.state
+  lossrs score 'data/*.parquet' --loss mse_loss --input x --target y --shard 2/2 --save 2.state
+  lossrs merge 1.state 2.state
 """
 
 
@@ -158,6 +171,17 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         type=Path,
         help="write each row's (weighted) loss as column `loss` to a .parquet, .arrow, .csv or .npy file",
     )
+    of_score.add_argument("--save", metavar="STATE", type=Path, help="write what `lossrs merge` merges with others")
+    of_score.add_argument(
+        "--checkpoint",
+        metavar="STATE",
+        type=Path,
+        help="keep what has been found here; the same command goes on from it after an interrupt, a kill or an error",
+    )
+    of_score.add_argument(
+        "--checkpoint-seconds", metavar="S", type=float, default=SECONDS, help="how often (default: %(default)s)"
+    )
+    _add_worst(of_score)
     of_score.add_argument(
         "--json", action="store_true", help='print an object instead of a table; nan and infinities are strings: "NaN"'
     )
@@ -170,11 +194,42 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
     )
     if name is not None:
         _add_options(of_score, name)
+    of_merge = commands.add_parser(
+        "merge",
+        help="merge what several runs have saved",
+        description=_MERGE_HELP,
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
+    of_merge.set_defaults(run=_run_merge)
+    of_merge.add_argument("states", metavar="STATE", nargs="+", type=Path, help="what `lossrs score --save` wrote")
+    of_merge.add_argument("--save", metavar="STATE", type=Path, help="write what they make together")
+    _add_worst(of_merge)
+    of_merge.add_argument("--json", action="store_true", help="print an object instead of a table")
     of_losses = commands.add_parser("losses", help="list the losses with their options", allow_abbrev=False)
     of_losses.set_defaults(run=_run_losses)
     of_info = commands.add_parser("info", help="print version, instruction set and threads", allow_abbrev=False)
     of_info.set_defaults(run=_run_info)
     return parser.parse_args(arguments)
+
+
+def _add_worst(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--worst",
+        metavar=("K", "OUT"),
+        nargs=2,
+        action=_Worst,
+        default=(0, None),
+        help="write the K rows of the largest losses, with what they hold, to a .parquet, .arrow, .csv or .json file",
+    )
+
+
+class _Worst(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        count, path = values
+        if not count.isdecimal() or int(count) < 1:
+            parser.error(f"argument --worst: {count!r} is not a number of rows")
+        setattr(namespace, self.dest, (int(count), Path(path)))
 
 
 def _loss_name(arguments: Sequence[str]) -> str | None:
@@ -267,9 +322,37 @@ def _run_score(parsed: argparse.Namespace) -> None:
             shard=parsed.shard,
             per_sample=parsed.per_sample,
             batch_size=parsed.batch_size,
+            worst=parsed.worst[0],
+            worst_output=parsed.worst[1],
+            save=parsed.save,
+            checkpoint=parsed.checkpoint,
+            checkpoint_seconds=parsed.checkpoint_seconds,
             progress=progress,
             **given("operand."),
         )
+    _print(result, parsed)
+    if parsed.checkpoint is not None:
+        parsed.checkpoint.unlink(missing_ok=True)
+
+
+def _run_merge(parsed: argparse.Namespace) -> None:
+    state = merge(parsed.states)
+    if parsed.save is not None:
+        state.save(parsed.save)
+    result = Score.of(state)
+    count, path = parsed.worst
+    if path is not None:
+        if count > state.question.worst:
+            raise ScoreError(f"{parsed.states[0]}: keeps the {state.question.worst} worst rows; {count} are asked for")
+        write_worst(result.worst[:count], path, parsed.states)
+    if state.missing:
+        print(
+            f"lossrs: warning: not all rows are there: shards {', '.join(state.missing)} are missing", file=sys.stderr
+        )
+    _print(result, parsed)
+
+
+def _print(result: Score, parsed: argparse.Namespace) -> None:
     if parsed.json:
         print(json.dumps(_as_json(result), ensure_ascii=False, allow_nan=False))
     else:
