@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -73,6 +74,14 @@ class SoFar:
             self.current = Found.nothing(self.question)
         self.counts[str(batch.source)] = batch.end
         self.path, self.row = None, 0
+
+    def mean(self) -> float:
+        """Return the mean so far."""
+        if self.current is self.done:
+            return self.done.accumulator.result().mean
+        parts = [of.accumulator.result() for of in (self.done, self.current)]
+        weight = sum(part.weight for part in parts)
+        return sum(part.sum for part in parts) / weight if weight else math.nan
 
     def remaining(self, parts: Sequence[Part], counts: Mapping[Path, int | None]) -> tuple[list[Part], int]:
         """Return what is still to be read, and how many rows have been."""

@@ -111,7 +111,7 @@ def score(
     save: str | Path | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = SECONDS,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Callable[[int, int | None, Callable[[], float]], None] | None = None,
     **operands: str,
 ) -> Score:
     """Score the predictions in files.
@@ -156,7 +156,8 @@ def score(
     checkpoint_seconds : float
         How often.
     progress : callable, optional
-        Called after each batch with the rows that are done and the rows in all (None if not known).
+        Called after each batch with the rows that are done, the rows in all (None if not known), and a function that
+        returns the mean so far.
 
     Raises
     ------
@@ -242,7 +243,7 @@ def score(
             else:
                 so_far.advance(batch)
             if progress:
-                progress(batch.done, survey.rows)
+                progress(batch.done, survey.rows, so_far.mean)
             if kept is not None and kept.is_due():
                 kept.write(so_far)
     sources = []
