@@ -27,7 +27,7 @@ from lossrs.scoring.formats import FORMATS, Results, schema
 from lossrs.scoring.progress import Progress, Run, peak_memory, print_cost
 from lossrs.scoring.score import Score, score
 from lossrs.scoring.state import merge
-from lossrs.scoring.worst import write_worst
+from lossrs.scoring.worst import worst_file, write_worst
 
 _SCORE_HELP = """\
 Score the predictions in files: the mean of a loss with its standard error, its sum, and how many rows were read,
@@ -401,6 +401,8 @@ def _run_merge(parsed: argparse.Namespace) -> int:
     count, path = parsed.worst
     if count > question.worst:
         raise ScoreError(f"{parsed.states[0]}: keeps the {question.worst} worst rows; {count} are asked for")
+    if path is not None:
+        worst_file(path, parsed.states).close(whole=False)  # what cannot be written is an error at once
     if parsed.save is not None:
         state.save(parsed.save)
     if path is not None:
