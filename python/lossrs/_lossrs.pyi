@@ -89,7 +89,8 @@ class ExactSum:
 
 @final
 class Accumulation:
-    def __new__(cls, histograms: bool, worst: int) -> Accumulation: ...
+    def __new__(cls, histograms: bool, worst: int, replicates: int, seed: int) -> Accumulation: ...
+    def settings(self) -> tuple[bool, int, int, int]: ...
     def update(
         self,
         losses: NDArray[Any],

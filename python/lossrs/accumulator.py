@@ -22,7 +22,9 @@ Part: TypeAlias = int | str | bool | None
 Key: TypeAlias = Part | tuple[Part, ...]
 
 _MAGIC = b"lossrs accumulator\n"
-_VERSION = 1
+#: Of states without replicates, and with them.
+_VERSIONS = (1, 2)
+_MOST_REPLICATES = 100_000
 
 
 class _Arrays:
@@ -104,6 +106,60 @@ class Worst(_Arrays):
     ids: list[str | None] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Bootstrap(_Arrays):
+    """Replicates of some rows: in each, every row counts k times, k drawn from the Poisson distribution of mean 1.
+
+    Attributes
+    ----------
+    sums, weights : ndarray of float64
+        Of each replicate, the sum of weight times loss and the sum of the weights.
+    """
+
+    sums: Array
+    weights: Array
+
+    @property
+    def means(self) -> Array:
+        """The mean of each replicate; NaN where it has no rows."""
+        return _ratios(self.sums, self.weights)
+
+    @property
+    def standard_error(self) -> float:
+        """The standard deviation of the replicates' means."""
+        means = self.means[self.weights != 0]
+        with np.errstate(all="ignore"):
+            return float(means.std(ddof=1)) if means.size > 1 else math.nan
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return a confidence interval of the mean, by percentiles: the quantiles of the replicates' means.
+
+        Replicates without rows, which few rows have, do not count. NaN if the mean of any other is NaN.
+        """
+        lower, upper = _interval(self.sums[np.newaxis], self.weights[np.newaxis], level)
+        return float(lower[0]), float(upper[0])
+
+
+def _ratios(sums: Array, weights: Array) -> Array:
+    with np.errstate(all="ignore"):
+        means: Array = sums / weights
+    return means
+
+
+def _interval(sums: Array, weights: Array, level: float) -> tuple[Array, Array]:
+    """Return intervals of the means, of which there is a row of replicates each."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, got {level!r}")
+    shares = [(1 - level) / 2, (1 + level) / 2]
+    empty = weights == 0
+    means = _ratios(sums, weights)
+    with np.errstate(all="ignore"):
+        bounds = np.quantile(means, shares, axis=1)
+        for row in np.flatnonzero(empty.any(1) & ~empty.all(1)):
+            bounds[:, row] = np.quantile(means[row, ~empty[row]], shares)
+    return bounds[0], bounds[1]
+
+
 @dataclass(frozen=True)
 class Summary:
     """What is known of some rows.
@@ -134,6 +190,8 @@ class Summary:
         If it was asked for.
     worst : Worst or None
         If it was asked for.
+    bootstrap : Bootstrap or None
+        If it was asked for: replicates, for intervals.
     derived : dict of str to float
         What is usual for the loss: ``rmse`` of the squared error, ``perplexity`` and ``bits`` (the mean in bits) of
         the cross-entropy of labels.
@@ -152,6 +210,7 @@ class Summary:
     maximum_row: int | str | None
     histogram: Histogram | None = dataclasses.field(default=None, repr=False)
     worst: Worst | None = dataclasses.field(default=None, repr=False)
+    bootstrap: Bootstrap | None = dataclasses.field(default=None, repr=False)
     derived: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def quantile(self, q: ArrayLike) -> Any:
@@ -162,6 +221,12 @@ class Summary:
         quantiles = np.clip(self.histogram.quantile(q), self.minimum, self.maximum)
         return np.select([np.equal(q, 0), np.equal(q, 1)], [self.minimum, self.maximum], quantiles)[()]
 
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return a confidence interval of the mean, if replicates were asked for; see `Bootstrap.interval`."""
+        if self.bootstrap is None:
+            raise ValueError(_NO_REPLICATES)
+        return self.bootstrap.interval(level)
+
     def bits_per_byte(self, bytes: float) -> float:
         """Return the sum in bits over a number of bytes: of a language model's losses, over those of the text."""
         return self.sum / math.log(2) / bytes
@@ -171,6 +236,8 @@ class Summary:
         figures = {name: getattr(self, name) for name in _FIGURES}
         return figures | self.derived
 
+
+_NO_REPLICATES = "intervals need replicates: Accumulator(loss, bootstrap=1000)"
 
 _FIGURES = (
     "rows",
@@ -221,6 +288,15 @@ class Groups(Mapping[Key, Summary]):
         """The derived figures, a column each."""
         return _derived(self._loss, self.mean)
 
+    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Return the lower and upper ends of confidence intervals, a column each; see `Bootstrap.interval`."""
+        sums, weights = self._columns["replicates"]
+        if not len(self):
+            return np.empty(0), np.empty(0)
+        if not sums.size:
+            raise ValueError(_NO_REPLICATES)
+        return _interval(sums.reshape(len(self), -1), weights.reshape(len(self), -1), level)
+
     def __len__(self) -> int:
         """Return the number of groups."""
         return len(self._columns["rows"])
@@ -262,6 +338,10 @@ class Result(Summary):
     groups: Groups | None = None
 
 
+#: What an accumulator is asked for.
+_SETTINGS = ("histogram", "worst", "bootstrap", "seed")
+
+
 class Accumulator:
     """Losses of any number of batches, added up exactly.
 
@@ -278,6 +358,11 @@ class Accumulator:
         Whether to keep histograms of the losses, for quantiles.
     worst : int, default 0
         How many of the worst rows to keep.
+    bootstrap : int, default 0
+        How many replicates of the rows to keep, for confidence intervals: 64 bytes each, for every group, and about
+        0.4 ns for every row and replicate.
+    seed : int, default 0
+        Other replicates for another seed.
 
     Notes
     -----
@@ -285,7 +370,15 @@ class Accumulator:
     worst rows are of that. The sum is of weight times loss, rounded as the loss rounds it, so that `sum` and `mean` are
     those that the loss itself returns for all rows at once, unless its mean divides by something else than weights, as
     that of CTC does by the lengths of the targets. A weight for each class or element that is an option of the loss
-    counts as the loss has it. In several threads, give each an accumulator of its own, and merge them.
+    counts as the loss has it.
+
+    The replicates are those of the mergeable Poisson bootstrap (Chamandy et al., 2012). How often a row counts in each is
+    drawn by hashing the seed and the row's number or id, so it is the same however rows are split and merged, and two
+    accumulators of the same rows, of two models' losses say, have replicates of the same rows. Rows of one number or
+    id are drawn together: shards want `first_row`, or ids, for numbers of their own, and the ids of clusters (users,
+    documents) make it the bootstrap of clusters.
+
+    In several threads, give each an accumulator of its own, and merge them.
 
     Examples
     --------
@@ -302,21 +395,31 @@ class Accumulator:
     loss: Loss
     histogram: bool
     worst: int
+    bootstrap: int
+    seed: int
 
-    def __init__(self, loss: Loss, *, histogram: bool = False, worst: int = 0) -> None:
+    def __init__(
+        self, loss: Loss, *, histogram: bool = False, worst: int = 0, bootstrap: int = 0, seed: int = 0
+    ) -> None:
         if not isinstance(loss, Loss):
             raise TypeError(f"loss must be a loss of lossrs, got {type(loss).__name__}")
         if worst < 0:
             raise ValueError(f"worst must be at least 0, got {worst}")
+        if not 0 <= bootstrap <= _MOST_REPLICATES:
+            raise ValueError(f"bootstrap must be between 0 and {_MOST_REPLICATES}, got {bootstrap}")
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed must be a number of 64 bits, got {seed}")
         # What is added up is the losses of the rows; its identity leaves the reduction out.
         self.loss = dataclasses.replace(loss, reduction=type(loss).reduction)
         self.histogram, self.worst = bool(histogram), int(worst)
+        # Without replicates there is nothing that a seed changes.
+        self.bootstrap, self.seed = int(bootstrap), int(seed) if bootstrap else 0
         self._per_row = dataclasses.replace(loss, reduction="none")
         self.reset()
 
     def reset(self) -> None:
         """Forget all rows."""
-        self._state = _lossrs.Accumulation(self.histogram, self.worst)
+        self._state = _lossrs.Accumulation(self.histogram, self.worst, self.bootstrap, self.seed)
         self._rows = 0
         # How groups are given: None as long as there are none, else whether keys are single, how many parts they
         # have, and what those are called.
@@ -453,11 +556,11 @@ class Accumulator:
         self._grouping = grouping
 
     def _settings(self) -> tuple[str, ...]:
-        return (repr(self.loss), f"histogram={self.histogram}", f"worst={self.worst}")
+        return (repr(self.loss), *(f"{name}={getattr(self, name)}" for name in _SETTINGS))
 
     def copy(self) -> Accumulator:
         """Return an equal accumulator that changes by itself."""
-        copy = Accumulator(self.loss, histogram=self.histogram, worst=self.worst)
+        copy = Accumulator(self.loss, **{name: getattr(self, name) for name in _SETTINGS})
         copy._state, copy._rows, copy._grouping = self._state.copy(), self._rows, self._grouping
         return copy
 
@@ -493,7 +596,7 @@ class Accumulator:
 
     def __repr__(self) -> str:
         """Name the loss, the settings and the number of rows."""
-        settings = [setting for setting in ("histogram", "worst") if getattr(self, setting)]
+        settings = [setting for setting in _SETTINGS if getattr(self, setting)]
         text = ", ".join([repr(self.loss), *(f"{name}={getattr(self, name)}" for name in settings)])
         return f"<Accumulator({text}) of {self._rows} rows>"
 
@@ -535,7 +638,8 @@ class Accumulator:
             sort_keys=True,
         ).encode()
         state = self._state.to_bytes()
-        whole = _MAGIC + struct.pack("<IQ", _VERSION, len(header)) + header + struct.pack("<Q", len(state)) + state
+        version = _VERSIONS[self.bootstrap > 0]
+        whole = _MAGIC + struct.pack("<IQ", version, len(header)) + header + struct.pack("<Q", len(state)) + state
         return whole + struct.pack("<I", zlib.crc32(whole))
 
     @classmethod
@@ -560,8 +664,9 @@ class Accumulator:
         at = len(_MAGIC)
         try:
             version, length = struct.unpack_from("<IQ", state, at)
-            if version != _VERSION:
-                raise ValueError(f"the state is of version {version}; this lossrs reads version {_VERSION}")
+            if version not in _VERSIONS:
+                versions = " and ".join(map(str, _VERSIONS))
+                raise ValueError(f"the state is of version {version}; this lossrs reads versions {versions}")
             at += 12
             header = state[at : at + length]
             (size,) = struct.unpack_from("<Q", state, at + length)
@@ -579,9 +684,9 @@ class Accumulator:
             loss = known(**described["options"])
         if repr(dataclasses.replace(loss, reduction=type(loss).reduction)) != described["loss"]:
             raise ValueError(f"the state is of {described['loss']}, not of {loss!r}")
-        data = state[at : at + size]
-        accumulator = cls(loss, histogram=bool(data[0]), worst=int.from_bytes(data[1:9], "little"))
-        accumulator._state = _lossrs.Accumulation.from_bytes(data)
+        restored = _lossrs.Accumulation.from_bytes(state[at : at + size])
+        accumulator = cls(loss, **dict(zip(_SETTINGS, restored.settings(), strict=True)))
+        accumulator._state = restored
         accumulator._rows = int(accumulator._state.overall()["rows"][0])
         if described["groups"] is not None:
             single, parts, names = described["groups"]
@@ -805,5 +910,7 @@ def _summary(columns: dict[str, Any], number: int, loss: Loss) -> Summary:
     if len(worst_losses):
         part = slice(int(ends[number - 1]) if number else 0, int(ends[number]))
         worst = Worst(worst_losses[part], rows[part], None if ids is None else ids[part])
+    sums, weights = (column.reshape(len(columns["rows"]), -1)[number] for column in columns["replicates"])
+    bootstrap = Bootstrap(sums, weights) if sums.size else None
     derived = {name: float(value) for name, value in _derived(loss, figures["mean"]).items()}
-    return Summary(**figures, histogram=histogram, worst=worst, derived=derived)
+    return Summary(**figures, histogram=histogram, worst=worst, bootstrap=bootstrap, derived=derived)

@@ -5,14 +5,15 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
-use crate::accumulate::{Column, Labels, Name, Part, Report, Rows, State, Texts};
+use crate::accumulate::{Bootstrap, Column, Labels, Name, Part, Report, Rows, State, Texts};
 use crate::isa::Isa;
 use crate::python::array::Array;
+use crate::python::call::interruptible;
 use crate::python::error;
 use crate::storage::Dtype;
 use crate::sum::Summand;
 
-/// The state of an accumulator: `Accumulation(histograms, worst)`.
+/// The state of an accumulator: `Accumulation(histograms, worst, replicates, seed)`.
 ///
 /// Its lock is taken only where the GIL is not held, and no call to Python is made under it.
 #[pyclass(frozen, module = "lossrs._lossrs")]
@@ -40,8 +41,14 @@ struct Arguments<'py> {
 #[pymethods]
 impl Accumulation {
     #[new]
-    fn new(histograms: bool, worst: usize) -> Self {
-        Self(Mutex::new(State::new(histograms, worst)))
+    fn new(histograms: bool, worst: usize, replicates: usize, seed: u64) -> Self {
+        Self(Mutex::new(State::new(histograms, worst, Bootstrap { replicates, seed })))
+    }
+
+    /// What `Accumulation` was called with.
+    fn settings(&self, py: Python<'_>) -> (bool, usize, usize, u64) {
+        let (histograms, worst, bootstrap) = py.detach(|| self.state().settings());
+        (histograms, worst, bootstrap.replicates, bootstrap.seed)
     }
 
     /// Adds rows: arrays of one length, contiguous, `losses`, `values` and `weights` of one type.
@@ -175,7 +182,24 @@ impl Accumulation {
         }
         let labels = Labels { first: arguments.first, numbers, names };
         let rows = Rows { losses, values, weights, ignored, labels };
-        py.detach(|| self.state().update(Isa::active(), &rows, &columns));
+        let isa = Isa::active();
+        let (_, _, bootstrap) = py.detach(|| self.state().settings());
+        // Drawing takes long and may be interrupted: nothing has been added then.
+        let drawn = if bootstrap.replicates > 0 {
+            let drawn = interruptible(py, length.saturating_mul(bootstrap.replicates), |stop| {
+                bootstrap.draw(isa, &rows, &columns, stop)
+            })?;
+            Some(drawn.map_err(|_| PyValueError::new_err("rows could not be drawn"))?)
+        } else {
+            None
+        };
+        py.detach(|| {
+            let mut state = self.state();
+            state.update(isa, &rows, &columns);
+            if let Some(drawn) = &drawn {
+                state.add_drawn(drawn);
+            }
+        });
         Ok(())
     }
 }
@@ -254,6 +278,8 @@ struct Columns {
     worst_losses: Vec<f64>,
     worst_rows: Vec<i64>,
     worst_names: Vec<Name>,
+    /// Of all groups in turn.
+    replicates: [Vec<f64>; 2],
 }
 
 impl Columns {
@@ -277,6 +303,9 @@ impl Columns {
                 push_all(&mut columns.edges, [lower, upper]);
                 columns.buckets.extend(counts);
                 columns.bucket_ends.get_or_insert_default().push(columns.buckets.len() as u64);
+            }
+            for sums in report.replicates() {
+                push(&mut columns.replicates, sums);
             }
             for mark in report.worst() {
                 columns.worst_losses.push(mark.loss);
@@ -319,6 +348,8 @@ impl Columns {
             let [lower, upper] = self.edges.map(|edges| edges.into_pyarray(py));
             dict.set_item("histogram", (ends.into_pyarray(py), lower, upper, self.buckets.into_pyarray(py)))?;
         }
+        let [sums, weights] = self.replicates.map(|column| column.into_pyarray(py));
+        dict.set_item("replicates", (sums, weights))?;
         let worst_names = names(py, &self.worst_names)?;
         let [losses, rows] =
             [self.worst_losses.into_pyarray(py).into_any(), self.worst_rows.into_pyarray(py).into_any()];
