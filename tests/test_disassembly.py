@@ -45,6 +45,9 @@ REGIONS = {
     **dict.fromkeys(["LeaveOut", "Stray"], 0),
 }
 
+#: The kernels of the bootstrap, of which one is compiled for each number of columns.
+BOOTSTRAP = ("Hash", "Split", *(f"Draw<{columns}>" for columns in (2, 3, 4, 6, 8)))
+
 #: What a kernel may call, and why.
 MAY_CALL = {
     r"(memcpy|memmove|memset|bcmp)@": "copies and fills of whole blocks, and comparisons of names",
@@ -84,7 +87,9 @@ class Kernel:
     @property
     def is_formula(self) -> bool:
         """Whether it evaluates a loss, rather than read, write, sum or weigh a block."""
-        return bool(re.search("_lossrs::losses::|linear::Cap|linear::Uncap|drive::regions::", self.name))
+        return bool(
+            re.search("_lossrs::losses::|linear::Cap|linear::Uncap|drive::regions::|accumulate::bootstrap::", self.name)
+        )
 
     def loops(self) -> Iterator[tuple[Instruction, ...]]:
         """Yield what lies between a jump backwards and where it goes, if it leads to the jump and no loop is within."""
@@ -155,6 +160,8 @@ def expected_kernels() -> Iterator[str]:
     for (kernel, flags), number in product(REGIONS.items(), ("f32", "f64")):
         for chosen in product(("false", "true"), repeat=flags):
             yield rf"drive::regions::{kernel}<{', '.join([number, *chosen])}>"
+    for kernel in BOOTSTRAP:
+        yield rf"accumulate::bootstrap::{kernel}"
     shapes = "|".join([*DRIVERS, *UNTYPED])
     for source in sorted(SOURCES.glob("*.rs")):
         formulas = re.findall(rf"\b({shapes})(?:<.*?>)? for (\w+)", source.read_text())

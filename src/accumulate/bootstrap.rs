@@ -18,6 +18,7 @@ use super::group::{Specials, read_sum, write_sum};
 use super::keys::{Column, Keys};
 use super::sum::{CompactSum, Term};
 use super::{Labels, Rows};
+use crate::drive::block::{LANES, fold};
 use crate::drive::{Failure, SPREAD_FROM};
 use crate::isa::{Isa, Kernel};
 use crate::sum::{LANES as SUMMED, Summand};
@@ -25,10 +26,12 @@ use crate::threads::{self, Tasks};
 
 /// Rows that are drawn at once.
 const BLOCK: usize = 512;
-/// Rows side by side, for SIMD.
-const LANES: usize = 16;
-/// Groups of so many rows.
-const CHUNKS: usize = BLOCK / LANES;
+/// Loops are over a multiple of this many rows, so that they have no remainder.
+const GRAIN: usize = 64;
+/// The grains of a block.
+const GRAINS: usize = BLOCK / GRAIN;
+/// Rows that are drawn one by one: it is quicker.
+const FEW: usize = 8;
 /// Replicates of a task: even, and enough that preparing a block is little work beside them.
 const SHARE: usize = 32;
 /// The most parts that the values and the weights of a block are cut into.
@@ -267,16 +270,16 @@ impl Runs {
     }
 }
 
-type Column16<T> = [[T; LANES]; CHUNKS];
+type Grains<T> = [[T; GRAIN]; GRAINS];
 
 /// Some rows, ready to be drawn.
 struct Block {
     rows: usize,
-    hashes: Column16<u64>,
-    values: Column16<f64>,
-    weights: Column16<f64>,
+    hashes: Grains<u64>,
+    values: Grains<f64>,
+    weights: Grains<f64>,
     /// Parts of the values, then of the weights, then zeros.
-    parts: [Column16<f64>; PARTS],
+    parts: [Grains<f64>; PARTS],
     /// How many there are of values and weights; `None` if they would be too many.
     cut: Option<[usize; 2]>,
 }
@@ -288,18 +291,18 @@ impl Block {
     fn new() -> Box<Self> {
         const EMPTY: Block = Block {
             rows: 0,
-            hashes: [[0; LANES]; CHUNKS],
-            values: [[0.0; LANES]; CHUNKS],
-            weights: [[0.0; LANES]; CHUNKS],
-            parts: [[[0.0; LANES]; CHUNKS]; PARTS],
+            hashes: [[0; GRAIN]; GRAINS],
+            values: [[0.0; GRAIN]; GRAINS],
+            weights: [[0.0; GRAIN]; GRAINS],
+            parts: [[[0.0; GRAIN]; GRAINS]; PARTS],
             cut: None,
         };
         Box::new(EMPTY)
     }
 
-    /// The groups of lanes that rows are in.
-    fn chunks(&self) -> usize {
-        self.rows.div_ceil(LANES)
+    /// The grains that rows are in.
+    fn grains(&self) -> usize {
+        self.rows.div_ceil(GRAIN)
     }
 
     fn prepare<T: Summand>(
@@ -313,7 +316,7 @@ impl Block {
         self.rows = places.len();
         let (hashes, values) = (self.hashes.as_flattened_mut(), self.values.as_flattened_mut());
         let weights = self.weights.as_flattened_mut();
-        let filled = self.rows.next_multiple_of(SUMMED);
+        let filled = self.rows.next_multiple_of(GRAIN);
         values[self.rows..filled].fill(0.0);
         weights[self.rows..filled].fill(0.0);
         let mut name = Vec::new();
@@ -325,22 +328,22 @@ impl Block {
             let weight = rows.weights.map_or(1.0, |weights| weights[row].to_f64());
             weights[i] = if counts { weight } else { 0.0 };
         }
-        let chunks = self.chunks();
-        isa.run(Hash(&mut self.hashes[..chunks], mix(seed.wrapping_add(STEP))));
-        self.cut = self.split::<T>(isa, filled / LANES);
+        let grains = self.grains();
+        isa.run(Hash(&mut self.hashes[..grains], mix(seed.wrapping_add(STEP))));
+        self.cut = if self.rows > FEW { self.split::<T>(isa, grains) } else { None };
     }
 
     /// Cuts values and weights.
-    fn split<T: Summand>(&mut self, isa: Isa, chunks: usize) -> Option<[usize; 2]> {
-        let plans = [&self.values, &self.weights].map(|column| isa.run(Plan(&column[..chunks])));
+    fn split<T: Summand>(&mut self, isa: Isa, grains: usize) -> Option<[usize; 2]> {
+        let plans = [&self.values, &self.weights].map(|column| isa.run(Plan(&column[..grains])));
         let [values, weights] = plans.map(|extremes| plan::<T>(extremes));
         let (values, weights) = (values?, weights?);
         let (first, rest) = self.parts.split_at_mut_checked(values.0)?;
         let (second, rest) = rest.split_at_mut_checked(weights.0)?;
-        isa.run(Split(&mut self.values[..chunks], first, values.1));
-        isa.run(Split(&mut self.weights[..chunks], second, weights.1));
+        isa.run(Split(&mut self.values[..grains], first, values.1));
+        isa.run(Split(&mut self.weights[..grains], second, weights.1));
         for part in rest {
-            part[..chunks].fill([0.0; LANES]);
+            part[..grains].fill([0.0; GRAIN]);
         }
         Some([values.0, weights.0])
     }
@@ -361,14 +364,13 @@ impl Block {
         let Some((parts, &[values, weights])) = self.parts.first_chunk::<C>().zip(self.cut.as_ref()) else { return };
         let mut totals: Totals<C> = [[0.0; C]; SHARE];
         let pairs = replicates.len().div_ceil(2);
-        isa.run(Draw { hashes: &self.hashes, parts, chunks: self.chunks(), first, pairs, totals: &mut totals });
+        isa.run(Draw { hashes: &self.hashes, parts, grains: self.grains(), first, pairs, totals: &mut totals });
         for (replicate, totals) in replicates.iter_mut().zip(&totals) {
             replicate.add_parts(&totals[..values], &totals[values..values + weights]);
         }
     }
 
-    /// Row by row: infinities, NaNs, or magnitudes too far apart.
-    #[cold]
+    /// Row by row: few, or infinities, NaNs, or magnitudes too far apart.
     fn draw_each(&self, first: usize, replicates: &mut [Replicate]) {
         let (values, weights) = (self.values.as_flattened(), self.weights.as_flattened());
         for (i, &hash) in self.hashes.as_flattened()[..self.rows].iter().enumerate() {
@@ -392,15 +394,15 @@ fn identity(labels: &Labels<'_>, row: usize, name: &mut Vec<u8>) -> u64 {
 }
 
 /// Hashes identities, with what comes of the seed.
-struct Hash<'a>(&'a mut [[u64; LANES]], u64);
+struct Hash<'a>(&'a mut [[u64; GRAIN]], u64);
 
 impl Kernel for Hash<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        for lanes in self.0 {
-            for hash in lanes {
+        for hashes in self.0 {
+            for hash in hashes {
                 *hash = mix(*hash ^ self.1);
             }
         }
@@ -408,7 +410,7 @@ impl Kernel for Hash<'_> {
 }
 
 /// The smallest magnitude that is not 0, and the largest.
-struct Plan<'a>(&'a [[f64; LANES]]);
+struct Plan<'a>(&'a [[f64; GRAIN]]);
 
 impl Kernel for Plan<'_> {
     type Output = (f64, f64);
@@ -436,7 +438,7 @@ fn plan<T: Summand>((smallest, largest): (f64, f64)) -> Option<(usize, i32)> {
 }
 
 /// Cuts values, which become the rest, into parts.
-struct Split<'a>(&'a mut [[f64; LANES]], &'a mut [Column16<f64>], i32);
+struct Split<'a>(&'a mut [[f64; GRAIN]], &'a mut [Grains<f64>], i32);
 
 impl Kernel for Split<'_> {
     type Output = ();
@@ -445,26 +447,33 @@ impl Kernel for Split<'_> {
     fn run(self) {
         let Self(values, parts, largest) = self;
         let Some((last, parts)) = parts.split_last_mut() else { return };
+        let grains = values.len().min(GRAINS);
         for (number, part) in parts.iter_mut().enumerate() {
             let exponent = largest + 13 - 41 * number as i32;
             let cut = f64::from_bits(((exponent + 1023) as u64) << 52 | 1 << 51);
-            for (values, part) in values.iter_mut().zip(part) {
-                for lane in 0..LANES {
-                    part[lane] = (values[lane] + cut) - cut;
-                    values[lane] -= part[lane];
-                }
+            for grain in 0..grains {
+                split_grain(&mut values[grain], &mut part[grain], cut);
             }
         }
-        let length = values.len().min(CHUNKS);
-        last[..length].copy_from_slice(&values[..length]);
+        last[..grains].copy_from_slice(&values[..grains]);
+    }
+}
+
+#[inline(always)]
+fn split_grain(values: &mut [f64; GRAIN], parts: &mut [f64; GRAIN], cut: f64) {
+    for row in 0..GRAIN {
+        let value = values[row];
+        let part = (value + cut) - cut;
+        parts[row] = part;
+        values[row] = value - part;
     }
 }
 
 /// Counts rows in pairs of replicates.
 struct Draw<'a, const C: usize> {
-    hashes: &'a Column16<u64>,
-    parts: &'a [Column16<f64>; C],
-    chunks: usize,
+    hashes: &'a Grains<u64>,
+    parts: &'a [Grains<f64>; C],
+    grains: usize,
     first: usize,
     pairs: usize,
     totals: &'a mut Totals<C>,
@@ -475,36 +484,174 @@ impl<const C: usize> Kernel for Draw<'_, C> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { hashes, parts, chunks, first, pairs, totals } = self;
-        for (pair, totals) in totals.as_chunks_mut::<2>().0.iter_mut().take(pairs).enumerate() {
-            let pair = (first / 2 + pair) as u64;
-            let mut sums = [[[0.0; LANES]; C]; 2];
-            for chunk in 0..chunks.min(CHUNKS) {
-                let mut halves = [[0; LANES]; 2];
-                for lane in 0..LANES {
-                    let draws = draws(hashes[chunk][lane], pair);
-                    halves[0][lane] = draws as i32;
-                    halves[1][lane] = (draws >> 32) as i32;
-                }
+        let Self { hashes, parts, grains, first, pairs, totals } = self;
+        for pair in 0..pairs.min(SHARE / 2) {
+            let mut sums = [[[0.0; GRAIN]; C]; 2];
+            for grain in 0..grains.min(GRAINS) {
+                let mut counts = [[0; GRAIN]; 2];
+                let [low, high] = &mut counts;
+                draw_grain(&hashes[grain], (first / 2 + pair) as u64, low, high);
                 for half in 0..2 {
-                    let mut counts = [0; LANES];
-                    for threshold in THRESHOLDS {
-                        for lane in 0..LANES {
-                            counts[lane] += i32::from(halves[half][lane] >= threshold);
-                        }
-                    }
+                    count_grain(&mut counts[half]);
                     for part in 0..C {
-                        for lane in 0..LANES {
-                            sums[half][part][lane] += f64::from(counts[lane]) * parts[part][chunk][lane];
-                        }
+                        add_grain(&mut sums[half][part], &counts[half], &parts[part][grain]);
                     }
                 }
             }
             for half in 0..2 {
                 for part in 0..C {
-                    totals[half][part] = sums[half][part].iter().sum();
+                    totals[2 * pair + half][part] = total_of(&sums[half][part]);
                 }
             }
         }
+    }
+}
+
+/// The draws of two replicates.
+#[inline(always)]
+fn draw_grain(hashes: &[u64; GRAIN], pair: u64, low: &mut [i32; GRAIN], high: &mut [i32; GRAIN]) {
+    for row in 0..GRAIN {
+        let draws = draws(hashes[row], pair);
+        low[row] = draws as i32;
+        high[row] = (draws >> 32) as i32;
+    }
+}
+
+/// How often rows count, in the place of their draws.
+#[inline(always)]
+fn count_grain(draws: &mut [i32; GRAIN]) {
+    for row in 0..GRAIN {
+        let mut count = 0;
+        for threshold in THRESHOLDS {
+            count += i32::from(draws[row] >= threshold);
+        }
+        draws[row] = count;
+    }
+}
+
+/// Adds a part of the rows, each so often. Products and sums are exact.
+#[inline(always)]
+fn add_grain(sums: &mut [f64; GRAIN], counts: &[i32; GRAIN], part: &[f64; GRAIN]) {
+    for row in 0..GRAIN {
+        sums[row] += f64::from(counts[row]) * part[row];
+    }
+}
+
+/// The sum of a grain's lanes.
+#[inline(always)]
+fn total_of(sums: &[f64; GRAIN]) -> f64 {
+    let mut lanes = [0.0; LANES];
+    for group in 0..GRAIN / LANES {
+        for lane in 0..LANES {
+            lanes[lane] += sums[group * LANES + lane];
+        }
+    }
+    fold(lanes, |a, b| a + b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use num_bigint::BigUint;
+    use proptest::prelude::*;
+
+    #[test]
+    fn thresholds_are_those_of_the_distribution() {
+        // Σ 1/i! to 2^−200 is e, and 2^32 Σ 1/i! over i < j, divided by it, what a draw must reach.
+        let one: BigUint = BigUint::from(1_u8) << 200;
+        let terms: Vec<BigUint> = (0..60)
+            .scan(one, |term, i: u32| {
+                *term /= i.max(1);
+                Some(term.clone())
+            })
+            .collect();
+        let e: BigUint = terms.iter().sum();
+        for (j, &threshold) in (1..).zip(&THRESHOLDS) {
+            let reached = terms[..j].iter().sum::<BigUint>() << 32;
+            let rounded = (reached * 2_u32 + &e) / (&e * 2_u32);
+            assert_eq!(rounded, BigUint::from((i64::from(threshold) + (1 << 31)) as u64));
+        }
+        let beyond = terms[..13].iter().sum::<BigUint>() << 32;
+        assert_eq!((beyond * 2_u32 + &e) / (&e * 2_u32), BigUint::from(1_u64 << 32));
+    }
+
+    #[test]
+    fn counts_go_from_none_to_twelve() {
+        assert_eq!(count(1 << 31, 0), 0);
+        assert_eq!(count(0, 0), 1);
+        assert_eq!(count(0x7fff_ffff, 0), 12);
+        assert_eq!(count(0x7fff_ffff << 32, 1), 12);
+    }
+
+    fn values(wide: bool) -> impl Strategy<Value = f64> {
+        let wild = any::<u64>().prop_map(f64::from_bits);
+        let tame = prop_oneof![-20.0..20.0_f64, Just(0.0), (-60_i32..60).prop_map(|e| 1.5 * 2_f64.powi(e))];
+        if wide { wild.boxed() } else { tame.boxed() }
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<(f64, f64)>> {
+        prop_oneof![3 => Just(false), 1 => Just(true)]
+            .prop_flat_map(|wide| prop::collection::vec((values(wide), prop_oneof![Just(1.0), 0.0..9.0_f64]), 1..1300))
+    }
+
+    fn written(replicates: &[Replicate]) -> Vec<u8> {
+        let mut to = Writer::default();
+        for replicate in replicates {
+            replicate.write(&mut to);
+        }
+        to.0
+    }
+
+    /// One by one, without blocks.
+    fn expected(bootstrap: Bootstrap, values: &[f64], weights: Option<&[f64]>) -> Vec<Replicate> {
+        let mut replicates = vec![Replicate::default(); bootstrap.replicates];
+        for (row, &value) in values.iter().enumerate() {
+            let hash = mix(row as u64 ^ mix(bootstrap.seed.wrapping_add(STEP)));
+            for (number, replicate) in replicates.iter_mut().enumerate() {
+                let count = count(draws(hash, number as u64 / 2), number);
+                if count > 0 {
+                    replicate.add(count, value, weights.map_or(1.0, |weights| weights[row]));
+                }
+            }
+        }
+        replicates
+    }
+
+    fn drawn<T: Summand>(isa: Isa, bootstrap: Bootstrap, values: &[T], weights: Option<&[T]>) -> Vec<Replicate> {
+        let labels = Labels { first: 0, numbers: None, names: None };
+        let rows = Rows { losses: values, values, weights, ignored: None, labels };
+        let mut replicates = vec![Replicate::default(); bootstrap.replicates];
+        bootstrap.draw(isa, &rows, &[], &|| false).unwrap().for_each(|_, first, share| {
+            replicates[first..][..share.len()].clone_from_slice(share);
+        });
+        replicates
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn blocks_add_up_to_what_rows_do(rows in rows(), weighted: bool, seed: u64, replicates in 1_usize..80) {
+            let bootstrap = Bootstrap { replicates, seed };
+            let (values, weights): (Vec<f64>, Vec<f64>) = rows.iter().copied().unzip();
+            let weights = weighted.then_some(weights);
+            let singles: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            let single_weights = weights.as_ref().map(|w| w.iter().map(|&w| w as f32).collect::<Vec<_>>());
+            let widened: Vec<f64> = singles.iter().map(|&value| value.into()).collect();
+            let wide_weights = single_weights.as_ref().map(|w| w.iter().map(|&w| w.into()).collect::<Vec<f64>>());
+            let double = written(&expected(bootstrap, &values, weights.as_deref()));
+            let single = written(&expected(bootstrap, &widened, wide_weights.as_deref()));
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                prop_assert_eq!(&written(&drawn(isa, bootstrap, &values, weights.as_deref())), &double);
+                prop_assert_eq!(&written(&drawn(isa, bootstrap, &singles, single_weights.as_deref())), &single);
+            }
+        }
+    }
+
+    #[test]
+    fn names_hash_apart() {
+        let names: [&[u8]; 8] = [b"", b"\0", b"a", b"a\0", b"12345678", b"123456780", b"12345678\0", b"87654321"];
+        let hashes: std::collections::HashSet<u64> = names.into_iter().map(hash_of).collect();
+        assert_eq!(hashes.len(), names.len());
     }
 }
