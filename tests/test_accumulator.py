@@ -706,3 +706,31 @@ def test_many_groups_in_many_threads(rng):
     groups = whole.result().groups
     sums = np.bincount(group, losses)
     np.testing.assert_allclose(groups.sum, sums[sums > 0], rtol=1e-12)
+
+
+def test_groups_in_another_order():
+    total = Accumulator(LOSS, histogram=True, worst=1)
+    keys = [f"item {number}" for number in (1, 10, 2, 11)]
+    total.update_losses([1.0, 2.0, 3.0, 4.0], group=keys, ids=[f"row of {key}" for key in keys])
+    groups = total.result().groups
+    by_number = groups.sorted(lambda key: int(key.split()[1]))
+    assert list(groups) == ["item 1", "item 10", "item 11", "item 2"]
+    assert list(by_number) == by_number.to_dict()["group"].tolist() == ["item 1", "item 2", "item 10", "item 11"]
+    assert by_number.mean.tolist() == [1.0, 3.0, 2.0, 4.0]
+    assert by_number.minimum_row.tolist() == [f"row of {key}" for key in by_number]
+    assert {key: repr(of) for key, of in by_number.items()} == {key: repr(of) for key, of in groups.items()}
+
+
+def test_the_terms_of_several_columns():
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(2, 50, 3))
+    weight = generator.choice([0.0, 0.5, 2.0], size=(50, 1))
+    own = np.array([0.5, 1.0, 3.0])
+    for loss in (lossrs.MSELoss(), lossrs.MSELoss(weight=own)):
+        total = Accumulator(loss)
+        total.add(total.terms(x, y, sample_weight=weight).means_of_columns())
+        found = total.result()
+        assert (found.rows, found.ignored) == (50, np.count_nonzero(weight == 0))
+        assert found.mean == pytest.approx(loss(x, y, sample_weight=weight), rel=1e-14)
+        per_row = replace(loss, reduction="none")(x, y).mean(axis=1)[weight[:, 0] != 0]
+        assert (found.minimum, found.maximum) == (per_row.min(), per_row.max())

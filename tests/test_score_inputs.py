@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lossrs.scoring import ScoreError, score
 from lossrs.scoring.batches import ENDINGS, batches
 from lossrs.scoring.files import find_files
-from lossrs.scoring.score import _Survey
+from lossrs.scoring.survey import Survey
 from lossrs.scoring.where import Where
 
 ROWS, CLASSES = 1_000, 4
@@ -76,6 +76,11 @@ def command(*arguments, **keywords):
     ran = run("score", *arguments, "--loss", "cross_entropy", "--input", "logit_*", "--target", "label", **keywords)
     assert ran.returncode == 2 if ran.stderr else ran.returncode == 0
     return ran.stdout.decode(), ran.stderr.decode()
+
+
+def figures(summary):
+    """Return what does not depend on how rows are numbered."""
+    return {name: value for name, value in summary.to_dict().items() if not name.endswith("_row")}
 
 
 PIECES = [slice(0, 300), slice(300, 310), slice(310, 310), slice(310, 700), slice(700, 1_000)]
@@ -138,11 +143,30 @@ class TestManyFiles:
         assert command(*sorted(tmp_path.iterdir()), "--by", "country,day") == (expected, "")
         assert expected.split()[:3] == ["country", "day", "mean"]
 
+    @pytest.mark.parametrize("ending", ["parquet", "arrow", "csv"])
+    @pytest.mark.parametrize("where", [None, "label != 2"])
+    def test_the_place_of_an_extreme_row(self, tmp_path, ending, where):
+        for index, rows in enumerate(PIECES):
+            write(tmp_path / f"part-{index}.{ending}", table(rows))
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        chosen = np.flatnonzero(labels != 2) if where else np.arange(ROWS)
+        row = int(chosen[np.argmax(losses[chosen])])
+        piece = next(index for index, rows in enumerate(PIECES) if rows.start <= row < rows.stop)
+        expected = (tmp_path / f"part-{piece}.{ending}", row - PIECES[piece].start)
+        found = [score(tmp_path, "cross_entropy", **ASKED, where=where, shard=(n, 3), batch_size=41) for n in (1, 2, 3)]
+        found = [of for of in found if of.overall.rows]
+        for of in [
+            max(found, key=lambda of: of.overall.maximum),
+            score(tmp_path, "cross_entropy", **ASKED, where=where),
+        ]:
+            assert of.overall.maximum_row == row
+            assert of.place(of.overall.maximum_row) == expected
+
     def test_progress_counts_all_rows(self, tmp_path):
         for index, rows in enumerate(PIECES):
             write(tmp_path / f"part-{index}.parquet", table(rows))
         seen = []
-        score(tmp_path, "cross_entropy", **ASKED, batch_size=77, progress=lambda *rows: seen.append(rows))
+        score(tmp_path, "cross_entropy", **ASKED, batch_size=77, progress=lambda *rows: seen.append(rows[:2]))
         assert seen[-1] == (ROWS, ROWS)
         assert [rows for rows, _ in seen] == sorted({rows for rows, _ in seen})
 
@@ -158,7 +182,8 @@ class TestHive:
     def test_keys_group(self, folder, whole):
         for by in ("country", "day", ("country", "day"), "day,country"):
             found, expected = (score(path, "cross_entropy", **ASKED, by=by) for path in (folder, whole))
-            assert found.groups == expected.groups
+            assert list(found.groups) == list(expected.groups)
+            assert [*map(figures, found.groups.values())] == [*map(figures, expected.groups.values())]
             assert found.by == expected.by
         assert list(score(folder, "cross_entropy", **ASKED, by="day").groups) == [1, 2, 3]
 
@@ -170,7 +195,7 @@ class TestHive:
         write(folder / "country=fr/day=2/part.parquet", bad)
         with pytest.raises(ScoreError, match=r"country=fr.*label 99"):
             score(folder, "cross_entropy", **ASKED)
-        assert score(folder, "cross_entropy", **ASKED, where=where).overall == expected
+        assert figures(score(folder, "cross_entropy", **ASKED, where=where).overall) == figures(expected)
 
     def test_keys_may_be_any_column(self, tmp_path):
         for label in range(CLASSES):
@@ -616,7 +641,7 @@ class TestShards:
                 tmp_path / f"*.{ending}", "cross_entropy", **ASKED, shard=(index + 1, count), per_sample=output
             )
             again = score(tmp_path / f"*.{ending}", "cross_entropy", **ASKED, shard=(index + 1, count), batch_size=13)
-            assert again.overall == found.overall
+            assert repr(again.overall) == repr(found.overall)
             kept.append(pq.read_table(output)["loss"].to_numpy())
             assert len(kept[-1]) == found.overall.rows
         whole = tmp_path / "whole.npy"
@@ -638,7 +663,7 @@ class TestShards:
         wrong[950] = 9
         path = write(tmp_path / "table.parquet", table(label=wrong))
         seen = []
-        score(path, "cross_entropy", **ASKED, shard=(1, 2), progress=lambda *rows: seen.append(rows))
+        score(path, "cross_entropy", **ASKED, shard=(1, 2), progress=lambda *rows: seen.append(rows[:2]))
         assert seen[-1][0] == seen[-1][1] < 600
         with pytest.raises(ScoreError, match="label 9 at row 950"):
             score(path, "cross_entropy", **ASKED, shard=(2, 2))
@@ -811,7 +836,7 @@ def test_row_numbers_are_over_all_files(tmp_path):
             ("w > 0.5 and of != 'b'", np.delete(weights > 0.5, np.s_[300:400])),
         ):
             condition = Where(where)
-            survey = _Survey({"input": "w"}, [], condition, False)
+            survey = Survey({"input": "w"}, [], condition, False)
             parts = survey.parts(find_files([tmp_path / ending], ENDINGS), shard)
             found = [batch.row_numbers() for batch in batches(parts, survey.request(77))]
             numbers = np.concatenate(found) if found else np.empty(0, int)

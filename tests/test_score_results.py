@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from lossrs.accumulator import Summary
 from lossrs.definitions.embeddings import EmbeddingsLoss
 from lossrs.definitions.pointwise import PointwiseLoss
 from lossrs.definitions.rows import RowwiseLoss
 from lossrs.loss import array_options
-from lossrs.scoring import ScoreError, Summary, score
+from lossrs.scoring import ScoreError, score
 
 
 def write(path, **columns):
@@ -52,6 +53,11 @@ def whole_mean_and_error(losses, weights):
     return float(mean), math.sqrt(spread * n / (n - 1)) / float(total)
 
 
+def summaries(found):
+    """Return the summaries of the groups, then that of all rows."""
+    return [*found.groups.values(), found.overall]
+
+
 numbers = st.floats(-1e6, 1e6, width=32)
 
 
@@ -83,7 +89,7 @@ def test_neither_batches_nor_the_order_of_rows_change_a_bit(tmp_path_factory, ta
             by="group",
             batch_size=batch_size,
         )
-        return repr((found.overall, found.groups))
+        return [repr(dataclasses.replace(of, minimum_row=0, maximum_row=0)) for of in summaries(found)]
 
     rows = list(range(len(table[0])))
     expected = result(rows, 10_000)
@@ -283,8 +289,11 @@ def test_each_group_is_what_it_is_alone(tmp_path):
     for name, group in found.groups.items():
         rows = np.array([other == name for other in names])
         alone = write(tmp_path / "alone.parquet", logits=logits[rows], label=labels[rows], w=weight[rows])
-        assert group == score(alone, "cross_entropy", **asked).overall
-    assert found.overall == score(file, "cross_entropy", **asked).overall
+        expected = score(alone, "cross_entropy", **asked).overall.to_dict()
+        for extreme in ("minimum_row", "maximum_row"):
+            expected[extreme] = np.flatnonzero(rows)[expected[extreme]]
+        assert group.to_dict() == expected
+    assert found.overall.to_dict() == score(file, "cross_entropy", **asked).overall.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -342,7 +351,7 @@ def test_nan_and_infinity_are_data(tmp_path):
 
 
 def test_nothing_to_average(tmp_path):
-    nothing = Summary(0, 0, 0, 0.0, 0.0, math.nan, math.nan)
+    nothing = Summary(0, 0, 0, 0.0, 0.0, math.nan, math.nan, math.nan, None, math.nan, None)
     file = write(tmp_path / "none.parquet", x=np.empty(0), y=np.empty(0), key=pa.array([], pa.string()))
     found = score(file, "l1_loss", input="x", target="y", by="key")
     assert repr(found.overall) == repr(nothing)

@@ -7,7 +7,7 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
@@ -20,6 +20,9 @@ from lossrs.loss import Loss, losses
 Array = NDArray[Any]
 Part: TypeAlias = int | str | bool | None
 Key: TypeAlias = Part | tuple[Part, ...]
+
+#: As `first_row`: rows have no numbers, because those would depend on how the rows are split.
+UNNUMBERED = int(np.iinfo(np.int64).min)
 
 _MAGIC = b"lossrs accumulator\n"
 #: Of states without replicates, and with them.
@@ -185,7 +188,7 @@ class Summary:
     minimum, maximum : float
         The smallest and the largest loss, not weighted; NaN if there are none.
     minimum_row, maximum_row : int or str or None
-        Where they are: the first row, or the smallest id, of several.
+        Where they are: the first row, or the smallest id, of several. None if there are none, or rows have no numbers.
     histogram : Histogram or None
         If it was asked for.
     worst : Worst or None
@@ -269,18 +272,31 @@ class Groups(Mapping[Key, Summary]):
         The parts of the keys.
     """
 
-    def __init__(self, columns: dict[str, Any], loss: Loss, single: bool, names: tuple[str, ...] | None) -> None:
-        self._columns, self._loss, self._single, self.names = columns, loss, single, names
-        self.keys_columns: tuple[Array, ...] = tuple(map(_objects, columns["keys"]))
-        for which in ("minimum", "maximum"):
-            columns[f"{which}_row"] = _rows(columns[which], columns[f"{which}_row"], columns[f"{which}_name"])
+    def __init__(
+        self,
+        columns: dict[str, Any],
+        loss: Loss,
+        single: bool,
+        names: tuple[str, ...] | None,
+        order: Array | None = None,
+    ) -> None:
+        self._columns, self._loss, self._single, self.names, self._order = columns, loss, single, names, order
+        self.keys_columns: tuple[Array, ...] = tuple(self._ordered(_objects(column)) for column in columns["keys"])
         self._numbers: dict[Key, int] | None = None
+
+    def _ordered(self, column: Array) -> Array:
+        return column if self._order is None else column[self._order]
+
+    def sorted(self, key: Callable[[Key], Any]) -> Groups:
+        """Return the groups in another order of the keys."""
+        keys = list(Groups(self._columns, self._loss, self._single, self.names))
+        order = np.array(sorted(range(len(keys)), key=lambda number: key(keys[number])), np.intp)
+        return Groups(self._columns, self._loss, self._single, self.names, order)
 
     def __getattr__(self, name: str) -> Array:
         """Return a column."""
         if name in _FIGURES:
-            column: Array = self._columns[name]
-            return column
+            return self._ordered(self._columns[name])
         raise AttributeError(f"groups have no column {name!r}; there are {', '.join(_FIGURES)}")
 
     @property
@@ -310,13 +326,14 @@ class Groups(Mapping[Key, Summary]):
         """Return the summary of a key."""
         if self._numbers is None:
             self._numbers = {known: number for number, known in enumerate(self)}
-        return _summary(self._columns, self._numbers[key], self._loss)
+        number = self._numbers[key]
+        return _summary(self._columns, number if self._order is None else int(self._order[number]), self._loss)
 
     def to_dict(self) -> dict[str, Array]:
         """Return all columns, the keys first: what a data frame is made of."""
         names = self.names or (["group"] if self._single else [f"group_{i}" for i in range(len(self.keys_columns))])
         keys = dict(zip(names, self.keys_columns, strict=True))
-        return keys | {name: self._columns[name] for name in _FIGURES} | self.derived
+        return keys | {name: getattr(self, name) for name in _FIGURES} | self.derived
 
     def __repr__(self) -> str:
         """Show the first groups."""
@@ -336,6 +353,47 @@ class Result(Summary):
     """
 
     groups: Groups | None = None
+
+    @property
+    def overall(self) -> Summary:
+        """The summary of all rows by itself."""
+        return Summary(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Summary)})
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What rows add to an accumulator.
+
+    Attributes
+    ----------
+    losses : ndarray
+        Their losses.
+    values : ndarray
+        Weight times loss, 0 where a row is ignored: the same array as `losses` without weights.
+    weight : ndarray or None
+        What the mean divides by, in a shape that broadcasts to that of the losses; None if all are 1.
+    ignored : ndarray of bool or None
+        Which rows count for nothing; None if there are none.
+    """
+
+    losses: Array
+    values: Array
+    weight: Array | None
+    ignored: Array | None
+
+    def means_of_columns(self) -> Terms:
+        """Return the terms of rows whose loss is the mean over the columns, as an elementwise loss of several is."""
+
+        def mean(array: Array) -> Array:
+            # In one piece, so that NumPy adds each row in the same order.
+            whole = np.ascontiguousarray(array)
+            means: Array = whole[:, 0] if whole.shape[1] == 1 else whole.mean(axis=1, dtype=np.float64)
+            return means
+
+        losses = mean(self.losses)
+        values = losses if self.values is self.losses else mean(self.values)
+        weight = None if self.weight is None else mean(np.atleast_2d(self.weight))
+        return Terms(losses, values, weight, None if weight is None else weight == 0)
 
 
 #: What an accumulator is asked for.
@@ -450,7 +508,17 @@ class Accumulator:
             Integers or strings that are reported for extreme rows. Integers take the place of the rows' numbers.
         first_row : int, optional
             The number of the first row; by default numbering goes on from the rows so far. States are merged with the
-            numbers as given.
+            numbers as given. With ``lossrs.accumulator.UNNUMBERED`` rows have none but their ids.
+        """
+        self.add(self.terms(*operands, sample_weight=sample_weight, **named), group=group, ids=ids, first_row=first_row)
+
+    def terms(self, *operands: ArrayLike, sample_weight: ArrayLike | None = None, **named: ArrayLike) -> Terms:
+        """Return what rows would add, for `add`: between the two one may look at the losses, or change them.
+
+        Parameters
+        ----------
+        *operands, sample_weight, **named
+            As in `update`.
         """
         # Half precision is computed in float32; the losses are not to be rounded back.
         arrays = tuple(map(_without_half, operands))
@@ -463,17 +531,17 @@ class Accumulator:
             given = _weights(sample_weight)
             kept = given != 0
             row_losses = np.asarray(per_row(*arrays, sample_weight=None if kept.all() else kept, **named))
-            weight = np.broadcast_to(given.astype(row_losses.dtype), row_losses.shape)
+            weight = given.astype(row_losses.dtype)
             ignored = weight == 0
             if getattr(self.loss, "weight", None) is None or _has_classes(self.loss):
-                values = _times(row_losses, weight, ignored)
+                values = _times(row_losses, weight)
             else:
                 # Two weights multiply each loss: rounded as the loss itself rounds them.
                 values = np.asarray(per_row(*arrays, sample_weight=given, **named))
         if getattr(self.loss, "weight", None) is not None or _has_classes(self.loss):
             target = np.asarray(dict(zip(self._per_row._kernel.operands, arrays, strict=False), **named)["target"])
             weight, ignored = _own_weights(self.loss, target, row_losses, weight, ignored)
-        self._add(row_losses, values, weight, ignored, group, ids, first_row)
+        return Terms(row_losses, values, weight, ignored)
 
     def update_losses(
         self,
@@ -497,23 +565,25 @@ class Accumulator:
         if row_losses.dtype != np.float32:
             row_losses = row_losses.astype(np.float64)
         _refuse_masked("losses", losses)
-        values, weight, ignored = row_losses, None, None
+        terms = Terms(row_losses, row_losses, None, None)
         if sample_weight is not None:
-            weight = np.broadcast_to(_weights(sample_weight).astype(row_losses.dtype), row_losses.shape)
-            ignored = weight == 0
-            values = _times(row_losses, weight, ignored)
-        self._add(row_losses, values, weight, ignored, group, ids, first_row)
+            weight = _weights(sample_weight).astype(row_losses.dtype)
+            terms = Terms(row_losses, _times(row_losses, weight), weight, weight == 0)
+        self.add(terms, group=group, ids=ids, first_row=first_row)
 
-    def _add(
-        self,
-        row_losses: Array,
-        values: Array,
-        weight: Array | None,
-        ignored: Array | None,
-        group: Any,
-        ids: ArrayLike | None,
-        first_row: int | None,
+    def add(
+        self, terms: Terms, *, group: Any = None, ids: ArrayLike | None = None, first_row: int | None = None
     ) -> None:
+        """Add what `terms` returned; otherwise as `update`.
+
+        Parameters
+        ----------
+        terms : Terms
+            The losses and weights of rows.
+        group, ids, first_row
+            As in `update`.
+        """
+        row_losses = terms.losses
         shape, rows = row_losses.shape, row_losses.size
         grouping, keys = self._grouping, []
         if group is not None:
@@ -523,12 +593,15 @@ class Accumulator:
             keys = [_keys(column, shape) for column in columns]
         numbers, names = (None, None) if ids is None else _ids(ids, shape)
         first = self._rows if first_row is None else int(first_row)
+        if first == UNNUMBERED and numbers is None:
+            numbers = np.full(rows, UNNUMBERED)
         flat = np.ascontiguousarray(row_losses).reshape(-1)
+        weight, ignored = terms.weight, terms.ignored
         self._state.update(
             flat,
-            flat if values is row_losses else np.ascontiguousarray(values).reshape(-1),
-            None if weight is None else np.ascontiguousarray(weight, flat.dtype).reshape(-1),
-            None if ignored is None else np.ascontiguousarray(ignored).reshape(-1),
+            flat if terms.values is row_losses else np.ascontiguousarray(terms.values).reshape(-1),
+            None if weight is None else _broadcast("sample_weight", weight.astype(flat.dtype, copy=False), shape),
+            None if ignored is None else _broadcast("sample_weight", ignored, shape),
             first,
             numbers,
             names,
@@ -616,7 +689,10 @@ class Accumulator:
         groups = None
         if self._grouping is not None:
             single, _, names = self._grouping
-            groups = Groups(self._state.groups(), self.loss, single, names)
+            columns = self._state.groups()
+            for which in ("minimum", "maximum"):
+                columns[f"{which}_row"] = _rows(columns[which], columns[f"{which}_row"], columns[f"{which}_name"])
+            groups = Groups(columns, self.loss, single, names)
         summary = _summary(overall, 0, self.loss)
         figures = {field.name: getattr(summary, field.name) for field in dataclasses.fields(Summary)}
         return Result(**figures, groups=groups)
@@ -719,10 +795,11 @@ def _weights(sample_weight: ArrayLike) -> Array:
     return weight
 
 
-def _times(row_losses: Array, weight: Array, ignored: Array) -> Array:
+def _times(row_losses: Array, weight: Array) -> Array:
+    weight = np.broadcast_to(weight, row_losses.shape)
     with np.errstate(all="ignore"):
         values: Array = np.asarray(row_losses * weight)
-    values[ignored] = 0
+    values[weight == 0] = 0
     return values
 
 
@@ -743,7 +820,7 @@ def _own_weights(
     if not _has_classes(loss):
         if own is None or not loss._kernel.weight_normalises:
             return weight, ignored
-        weighed = np.broadcast_to(own.astype(row_losses.dtype), row_losses.shape)
+        weighed = own.astype(row_losses.dtype)
         weight = weighed if weight is None else weighed * weight
         return weight, weight == 0
     if target.shape != row_losses.shape:
@@ -830,7 +907,8 @@ def _categories(column: Any) -> tuple[Array, list[Part]] | None:
     """Return codes and labels of a pandas categorical or an Arrow dictionary."""
     column = getattr(column, "array", column)
     if hasattr(column, "codes") and hasattr(column, "categories"):
-        return np.asarray(column.codes), list(column.categories.tolist())
+        categories = column.categories
+        return np.asarray(column.codes), categories if isinstance(categories, list) else list(categories.tolist())
     if hasattr(column, "combine_chunks"):
         column = column.combine_chunks()
     if hasattr(column, "dictionary_encode"):
@@ -876,11 +954,12 @@ def _objects(column: Any) -> Array:
 
 
 def _rows(extremes: Array, rows: Array, names: list[str | None] | None) -> Array:
-    """Return where extremes are: numbers or names; None where there are none."""
-    missing = np.isnan(extremes)
-    if names is None and not missing.any():
+    """Return where extremes are: numbers or names; None where there are none, or rows have none."""
+    missing, unnumbered = np.isnan(extremes), rows == UNNUMBERED
+    if names is None and not (missing | unnumbered).any():
         return rows
     places = rows.astype(object)
+    places[unnumbered] = None
     if names is not None:
         for index, name in enumerate(names):
             if name is not None:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Part = int | str | bool | None
-Key = Part | tuple[Part, ...]
 
 _RANGE = re.compile(r"(-?\d+)?:(-?\d+)?")
 
@@ -307,18 +306,39 @@ def numpy_type(array: Array) -> str:
     return str(array.dtype) + (f" of shape {array.shape[1:]}" if array.ndim > 1 else "")
 
 
-def keys(names: Sequence[str], batch: Batch) -> tuple[Array, list[Key]]:
-    """Group the rows of a batch: an index for each row, and what the indices stand for, tuples of several columns."""
-    if len(names) == 1:
-        occurring, codes = _distinct(names[0], batch)
-        return codes, list(occurring)
-    columns = [_distinct(name, batch) for name in names]
-    combined = np.zeros(batch.rows, np.int64)
-    for occurring, codes in columns:
-        # Numbered anew each time, lest many columns of many values overflow.
-        _, combined = np.unique(combined * len(occurring) + codes, return_inverse=True)
-    _, examples = np.unique(combined, return_index=True)
-    return combined, [tuple(occurring[codes[row]] for occurring, codes in columns) for row in examples.tolist()]
+@dataclass(frozen=True)
+class Categorical:
+    """A column of keys as an accumulator takes it: an index for each row into a list of what occurs."""
+
+    codes: Array
+    categories: list[Part]
+
+
+def groups_of(names: Sequence[str], batch: Batch) -> Any:
+    """Return the groups of a batch's rows for an accumulator: of one column its keys, of several theirs by name."""
+    columns = {name: _keys(name, batch) for name in names}
+    return columns if len(columns) > 1 else columns[names[0]]
+
+
+def no_groups(names: Sequence[str]) -> Any:
+    """Return the groups of no rows."""
+    columns = {name: np.empty(0, np.int64) for name in names}
+    return columns if len(columns) > 1 else columns[names[0]]
+
+
+def _keys(name: str, batch: Batch) -> Array | Categorical:
+    column = batch.texts[name]
+    if isinstance(column, np.ndarray):
+        if column.dtype.kind in "iu" and column.ndim == 1:
+            return column
+    elif not isinstance(column, Constant):
+        from pyarrow import types
+
+        if types.is_integer(column.type) and not column.null_count:
+            numbers: Array = column.to_numpy()
+            return numbers
+    occurring, codes = _distinct(name, batch)
+    return Categorical(codes, occurring)
 
 
 def _distinct(name: str, batch: Batch) -> tuple[list[Part], Array]:

@@ -1,26 +1,30 @@
-"""The command ``lossrs``: ``score``, ``losses`` and ``info``."""
+"""The command ``lossrs``: ``score``, ``losses``, ``schema`` and ``info``."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
-import json
-import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Self, TextIO
+from typing import Any, NoReturn
 
 import numpy as np
 
 import lossrs
+from lossrs.accumulator import Accumulator
 from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
-from lossrs.scoring.columns import Key, ScoreError, near_misses
-from lossrs.scoring.score import Score, Summary, score
+from lossrs.scoring.columns import ScoreError, near_misses
+from lossrs.scoring.condition import Condition
+from lossrs.scoring.figures import NAMES, PLACES, Figures
+from lossrs.scoring.formats import FORMATS, Results, schema
+from lossrs.scoring.progress import Progress, Run, peak_memory, print_cost
+from lossrs.scoring.score import score
 
 _SCORE_HELP = """\
 Score the predictions in files: the mean of a loss with its standard error, its sum, and how many rows were read,
@@ -53,6 +57,14 @@ rows:
   not, parentheses. A comparison with null is null, and a row counts where the whole is true. Files and row groups
   that cannot hold such rows are not read.
 
+results:
+  --fail-if 'mean > 0.35'                        ends with status 1 if it holds, and says so on standard error
+  --fail-if 'mean - 2 * standard_error > 0.35 or nonfinite > 0'
+  --fail-if 'any(rows >= 100 and p99 > 4)'       if any group is so
+  The figures are those of --format json, quantiles (p99, quantile(0.999)) whether asked for or not; comparisons by
+  == != < <= > >= are joined by and, or, not; figures may be added, subtracted, multiplied and divided. any(...) is
+  about the groups of --by, all else about all rows. What cannot be told, because a figure is nan, counts as holding.
+
 Losses over classes (those with --ignore-index) take a column for each class as input and labels as target, or, where
 the loss allows it, a target column for each class. The elementwise ones take as many columns of each operand; the
 loss of a row is then the mean over them. `lossrs score --loss NAME --help` shows the operands of a loss.
@@ -74,13 +86,20 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, 2 for an error (one line on stderr), 130 for Ctrl-C."""
+    """Run the command and return its exit status.
+
+    It is 0, 1 if a condition of ``--fail-if`` holds, 2 for an error (one line on stderr), and 130 for Ctrl-C.
+    """
     if arguments is None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is partial is removed
+    words = sys.argv[1:] if arguments is None else arguments
+    status = 0
     try:
-        parsed = _parser(sys.argv[1:] if arguments is None else arguments)
-        parsed.run(parsed)
-        sys.stdout.flush()
+        parsed = _parser(words)
+        parsed.command = ("lossrs", *words)
+        with _quiet_pipe():
+            status = parsed.run(parsed) or 0
+            sys.stdout.flush()
     except ScoreError as error:
         print(f"lossrs: error: {error}", file=sys.stderr)
         return 2
@@ -89,10 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader has seen enough. What is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return status
 
 
 _OPERANDS = {"input": "the predictions", "target": "the labels or values to predict"}
@@ -158,8 +174,27 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         help="write each row's (weighted) loss as column `loss` to a .parquet, .arrow, .csv or .npy file",
     )
     of_score.add_argument(
-        "--json", action="store_true", help='print an object instead of a table; nan and infinities are strings: "NaN"'
+        "--quantiles",
+        metavar="Q,...",
+        type=_shares,
+        default=[],
+        help="quantiles of the losses: 0.5,0.99 for the median and what one row in a hundred exceeds",
     )
+    of_score.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="table",
+        help="what to print; in JSON, which `lossrs schema` describes, nan and infinities are strings",
+    )
+    of_score.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
+    of_score.add_argument(
+        "--fail-if",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="end with status 1 if this holds: 'mean > 0.35'; may be repeated",
+    )
+    of_score.add_argument("-q", "--quiet", action="store_true", help="show no progress, and not what the run took")
     of_score.add_argument(
         "--batch-size",
         metavar="ROWS",
@@ -171,6 +206,8 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         _add_options(of_score, name)
     of_losses = commands.add_parser("losses", help="list the losses with their options", allow_abbrev=False)
     of_losses.set_defaults(run=_run_losses)
+    of_schema = commands.add_parser("schema", help="print the JSON schema of --format json", allow_abbrev=False)
+    of_schema.set_defaults(run=_run_schema)
     of_info = commands.add_parser("info", help="print version, instruction set and threads", allow_abbrev=False)
     of_info.set_defaults(run=_run_info)
     return parser.parse_args(arguments)
@@ -221,6 +258,16 @@ def _shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
+def _shares(text: str) -> list[float]:
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
+    if not all(0 <= share <= 1 for share in shares):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of shares in [0, 1]")
+    return shares
+
+
 def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.set_defaults(loss_name=name)
     fields = _options(name)
@@ -250,12 +297,15 @@ def _numbers_of(text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
 
 
-def _run_score(parsed: argparse.Namespace) -> None:
+def _run_score(parsed: argparse.Namespace) -> int:
     def given(prefix: str) -> dict[str, Any]:
         return {name.removeprefix(prefix): value for name, value in vars(parsed).items() if name.startswith(prefix)}
 
-    with _Progress() as progress:
-        result = score(
+    conditions = [_condition(text, parsed, given("loss.")) for text in parsed.fail_if]
+    quantiles = [*parsed.quantiles, *(share for condition in conditions for share in condition.quantiles)]
+    began = time.monotonic()
+    with Progress(enabled=not parsed.quiet) as progress:
+        found = score(
             parsed.files,
             parsed.loss_name,
             options=given("loss."),
@@ -266,133 +316,43 @@ def _run_score(parsed: argparse.Namespace) -> None:
             shard=parsed.shard,
             per_sample=parsed.per_sample,
             batch_size=parsed.batch_size,
+            histogram=bool(quantiles),
             progress=progress,
             **given("operand."),
         )
-    if parsed.json:
-        print(json.dumps(_as_json(result), ensure_ascii=False, allow_nan=False))
-    else:
-        _print_table(result, sys.stdout)
+    run = Run(parsed.command, found.overall.rows, time.monotonic() - began, peak_memory())
+    figures = Figures(found.overall, found.groups, found.by, quantiles)
+    results = Results(found, figures, run)
+    with contextlib.ExitStack() as stack:
+        failures = [failure for condition in conditions if (failure := condition.failure(figures))]
+        if failures:
+            # Even if nobody reads the results to their end.
+            stack.callback(print, *(f"lossrs: {failure}" for failure in failures), sep="\n", file=sys.stderr)
+            stack.enter_context(_quiet_pipe())
+        FORMATS[parsed.format](results, sys.stdout)
+        sys.stdout.flush()
+    if not parsed.quiet:
+        print_cost(run)
+    return 1 if failures else 0
 
 
-def _as_json(result: Score) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return [plain(item) for item in value.tolist()]
-        if isinstance(value, float) and not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        return value
-
-    def summary(of: Summary) -> dict[str, Any]:
-        return {name: plain(value) for name, value in dataclasses.asdict(of).items()}
-
-    return {
-        "lossrs": lossrs.__version__,
-        "files": [_path(path) for path in result.files],
-        "loss": result.loss,
-        "options": {name: plain(value) for name, value in result.options.items()},
-        **summary(result.overall),
-        "by": list(result.by),
-        "groups": result.groups and [{"group": key, **summary(group)} for key, group in result.groups.items()],
-    }
-
-
-def _path(path: Path) -> str:
-    """Return a path as text that can be printed, whatever bytes it is made of."""
-    return os.fsencode(path).decode(errors="replace")
-
-
-def _print_table(result: Score, stream: TextIO) -> None:
-    names = ["mean", "standard error", "sum", "rows", "ignored", "non-finite"]
-    groups, keys = result.groups or {}, len(result.by)
-    lines = [
-        [*map(_shown, key if isinstance(key, tuple) else (key,)), *_numbers(group)] for key, group in groups.items()
-    ]
-    lines.append((["all"] + [""] * (keys - 1) if keys else []) + _numbers(result.overall))
-    header = [*result.by, *names]
-    title = f"{result.loss} of {_path(result.files[0]) if len(result.files) == 1 else f'{len(result.files)} files'}"
-    if stream.isatty() and _print_rich_table(title, header, lines, keys):
-        return
-    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
-    for line in [header, *lines]:
-        cells = [
-            cell.ljust(width) if column < keys else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip(), file=stream)
-
-
-def _numbers(summary: Summary) -> list[str]:
-    floats = [f"{summary.mean:.8g}", f"{summary.standard_error:.3g}", f"{summary.sum:.10g}"]
-    return [*floats, *map(str, (summary.rows, summary.ignored, summary.nonfinite))]
-
-
-def _shown(key: Key) -> str:
-    return "null" if key is None else str(key).lower() if isinstance(key, bool) else str(key)
-
-
-def _print_rich_table(title: str, header: list[str], lines: list[list[str]], keys: int) -> bool:
-    """Print with rich; return False if it is missing, or would have to cut numbers off."""
+def _condition(text: str, parsed: argparse.Namespace, options: dict[str, Any]) -> Condition:
     try:
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Console
-        from rich.measure import Measurement
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        return False
-    console = Console()
-    table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for index, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if index < keys else "right")
-    for index, line in enumerate(lines):
-        table.add_row(*map(Text, line), end_section=keys > 0 and index == len(lines) - 2)
-    if Measurement.get(console, console.options.update(max_width=10_000), table).minimum > console.width:
-        return False
-    console.print(table)
-    return True
+        derived = Accumulator(lossrs.losses[parsed.loss_name](**options)).result().derived
+    except (ValueError, TypeError) as error:
+        raise ScoreError(f"{parsed.loss_name}: {error}") from error
+    names = [name for name in NAMES if name not in PLACES]
+    return Condition(text, [*names, *derived], grouped=bool(parsed.by))
 
 
-class _Progress:
-    """A progress bar on the terminal, if there is one, for what takes longer than a second."""
-
-    def __init__(self, delay: float = 1.0) -> None:
-        self._from = time.monotonic() + delay
-        self._bar: Any = None
-        self._enabled = sys.stderr.isatty()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def __call__(self, rows: int, of: int | None) -> None:
-        if not self._enabled or time.monotonic() < self._from:
-            return
-        if self._bar is None:
-            self._bar = self._start(of)
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=rows, total=of)
-
-    def _start(self, of: int | None) -> Any:
-        try:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-        except ImportError:
-            self._enabled = False
-            return None
-        bar = Progress(
-            BarColumn(),
-            TextColumn("{task.completed:,} rows"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        bar.add_task("", total=of)
-        bar.start()
-        return bar
+@contextlib.contextmanager
+def _quiet_pipe() -> Iterator[None]:
+    """Go on if the reader of standard output has seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        # What is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run_losses(parsed: argparse.Namespace) -> None:
@@ -405,6 +365,10 @@ def _run_losses(parsed: argparse.Namespace) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(2)]
     for name, class_name, shown in lines:
         print(f"{name:{widths[0]}}  {class_name:{widths[1]}}  {shown}".rstrip())
+
+
+def _run_schema(parsed: argparse.Namespace) -> None:
+    print(schema(), end="")
 
 
 def _run_info(parsed: argparse.Namespace) -> None:

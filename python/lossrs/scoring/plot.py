@@ -1,0 +1,632 @@
+"""Pictures of a score: how losses are distributed, which rows make them up, groups, and calibration.
+
+Each picture is a `Panel`, drawn by itself into a report or beside others into one file. What is drawn comes from sums
+and histograms alone, so that pictures cost the same whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lossrs.accumulator import Histogram
+from lossrs.scoring.calibration import EDGES, Bins, Calibration
+from lossrs.scoring.columns import Array, ScoreError
+from lossrs.scoring.figures import Figures, on_one_line, shown
+from lossrs.scoring.outputs import Output
+
+ENDINGS = (".png", ".svg", ".pdf")
+# Of the palette of M. Okabe and K. Ito (2008), which the colour-blind can tell apart.
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
+INK, MUTED, RULE, PAPER = "#1a1c1f", "#5b6067", "#dfe1e5", "#ffffff"
+MOST_GROUPS = 30
+
+_STYLE: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9.5,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.titlepad": 10,
+    "axes.formatter.useoffset": False,
+    "figure.facecolor": PAPER,
+    "font.size": 9,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.8,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lossrs",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+}
+
+#: For letters that matplotlib's own font lacks.
+_FONTS = (
+    "Noto Sans CJK JP",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "WenQuanYi Micro Hei",
+    "Noto Sans Arabic",
+)
+#: In what a loss is measured, where it has a unit.
+_UNITS = {
+    "mse_loss": "squared unit of the target",
+    "l1_loss": "unit of the target",
+} | dict.fromkeys(
+    (
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "cross_entropy",
+        "nll_loss",
+        "linear_cross_entropy",
+        "kl_div",
+        "poisson_nll_loss",
+        "gaussian_nll_loss",
+    ),
+    "nats",
+)
+
+
+def require_matplotlib(purpose: str) -> None:
+    """Say what to install, if matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ScoreError(f"{purpose} needs matplotlib: pip install 'lossrs[score]'") from None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What pictures are of."""
+
+    title: str
+    loss: str
+    figures: Figures
+    histogram: Histogram | None
+    calibration: Calibration | None
+
+    @property
+    def axis(self) -> str:
+        """What an axis of losses is called."""
+        unit = _UNITS.get(self.loss)
+        return f"loss ({unit})" if unit else "loss"
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether rows have weights other than 1."""
+        overall = self.figures.overall
+        return bool(overall["weight"] != overall["rows"] - overall["ignored"])
+
+
+class Panel(NamedTuple):
+    """A picture: its name, the inches it is high, whether it wants the whole width, and what draws it."""
+
+    name: str
+    height: float
+    wide: bool
+    draw: Callable[[Any], None]
+
+
+def panels(picture: Picture) -> list[Panel]:
+    """Return the pictures that can be drawn of a score."""
+    found = []
+    if picture.histogram is not None and len(picture.histogram.counts):
+        found.append(Panel("histogram", 4.2, False, lambda part: _draw_histogram(part, picture)))
+        shares = worst_shares(picture.histogram)
+        if shares is not None:
+            found.append(Panel("worst rows", 4.2, False, lambda part: _draw_shares(part, picture, *shares)))
+    if picture.calibration is not None:
+        bins = display_bins(picture.calibration)
+        if len(bins.rows):
+            found.append(Panel("calibration", 4.2, False, lambda part: _draw_calibration(part, picture, bins)))
+    if picture.figures.group_count:
+        rows = min(picture.figures.group_count, MOST_GROUPS)
+        found.append(Panel("groups", 1.5 + 0.24 * rows, True, lambda part: _draw_groups(part, picture)))
+    return found
+
+
+def write_picture(output: Output, picture: Picture) -> None:
+    """Draw all pictures into a file."""
+    with _style():
+        from matplotlib.figure import Figure
+
+        drawn = panels(picture)
+        beside, below = [panel for panel in drawn if not panel.wide], [panel for panel in drawn if panel.wide]
+        rows = [beside] * bool(beside) + [[panel] for panel in below]
+        heights = [max(panel.height for panel in row) for row in rows]
+        width = max(9.6, 5.0 * len(beside))
+        figure = Figure(figsize=(width, sum(heights) + 0.8), layout="constrained")
+        figure.suptitle("\n".join(_wrapped(picture.title, width * 8)), x=0.012, ha="left", fontsize=13, color=INK)
+        if rows:
+            parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
+            for part, row in zip(parts, rows, strict=True):
+                columns = part.subfigures(1, len(row), squeeze=False, wspace=0.04)[0]
+                for column, panel in zip(columns, row, strict=True):
+                    panel.draw(column)
+        else:
+            figure.text(0.5, 0.4, "no rows to draw", ha="center", color=MUTED)
+        _save(figure, output.file, output)
+
+
+def svg(panel: Panel, width: float = 5.6) -> bytes:
+    """Return a picture as SVG, for a page."""
+    import io
+
+    with _style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(2 * width if panel.wide else width, panel.height), layout="constrained")
+        figure.set_facecolor("none")
+        panel.draw(figure)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    return drawn.getvalue()
+
+
+def _save(figure: Any, file: Any, output: Output) -> None:
+    kind = output.ending[1:]
+    # Without the date, the same score gives the same bytes.
+    metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    try:
+        figure.savefig(file, format=kind, dpi=150, metadata=metadata)
+    except OSError as error:
+        raise output.failed(error) from error
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import logging
+
+    import matplotlib
+    from matplotlib import font_manager
+
+    known = set(font_manager.get_font_names())
+    fonts = {"font.family": ["DejaVu Sans", *(name for name in _FONTS if name in known)]}
+    # Groups may be named in letters that no font has: those are drawn as boxes.
+    with matplotlib.rc_context(_STYLE | fonts), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        logger = logging.getLogger("matplotlib")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    return textwrap.wrap(text, max(int(width), 20)) or [""]
+
+
+def _title(axes: Any, text: str) -> None:
+    inches = axes.get_figure(root=False).bbox.width / axes.get_figure(root=True).dpi
+    axes.set_title("\n".join(_wrapped(text, inches * 9)))
+
+
+def _note(axes: Any, text: str) -> None:
+    """Write what a picture leaves out below it."""
+    axes.annotate(
+        text,
+        (0, 0),
+        (0, -34),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+        color=MUTED,
+        annotation_clip=False,
+    )
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, with two digits where it is neither small nor nearly all."""
+    if 0 < share < 1e-4:
+        return f"{100 * share:.1g} %"
+    if 0.9995 <= share < 1:
+        return f"{100 * share:.6g} %" if share < 1 - 1e-7 else "nearly 100 %"
+    return f"{100 * share:.3g} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+class Bars(NamedTuple):
+    """A histogram as it is drawn.
+
+    Attributes
+    ----------
+    edges, shares : ndarray
+        The edges of bars, and the shares of all losses in them.
+    is_log : bool
+        Whether the axis is logarithmic.
+    zero, below, above, infinite : float
+        The shares that are not drawn: exactly 0 where there is no place for that, beyond the axis, and infinite.
+    """
+
+    edges: Array
+    shares: Array
+    is_log: bool
+    zero: float
+    below: float
+    above: float
+    infinite: float
+
+
+def bars(histogram: Histogram) -> Bars | None:
+    """Choose an axis for a histogram; None if no loss is finite."""
+    finite = np.isfinite(histogram.lower) & np.isfinite(histogram.upper)
+    lower, upper, counts = histogram.lower[finite], histogram.upper[finite], histogram.counts[finite].astype(float)
+    total = float(histogram.counts.sum())
+    if not counts.sum():
+        return None
+    infinite = float(histogram.counts[~finite].sum()) / total
+    zero = counts[lower == 0].sum()
+    positive = lower > 0
+    low, high = lower[0], upper[-1]
+    is_log = False
+    if low >= 0 and positive.any() and zero < counts.sum() / 2:
+        first, last = _quantiles(lower[positive], counts[positive], [0.01, 0.99])
+        is_log = bool(last >= 100 * first)
+    if is_log:
+        low, far = _quantiles(lower[positive], counts[positive], [0.001, 0.9999])
+        high = min(high, far * 1e3)
+        decades = max(math.log10(high) - math.log10(low), 0.1)
+        edges = np.logspace(math.log10(low), math.log10(high), int(np.clip(round(10 * decades), 30, 90)) + 1)
+    else:
+        if low >= 0 and low < 0.3 * high:
+            low = 0.0
+        near, far = _quantiles(lower, counts, [0.001, 0.999])
+        middle = _quantiles(lower, counts, [0.5])[0]
+        high = far + 0.02 * (far - low) if high - middle > 3 * (far - middle) > 0 else high
+        low = near if middle - low > 3 * (middle - near) > 0 else low
+        if high - low <= abs(high) / 32:  # a bucket or little more: room around it
+            low, high = low - 0.05 * abs(low) - 1e-300, high + 0.05 * abs(high) + 1e-300
+        edges = np.linspace(low, high, 61)
+    cumulative = np.concatenate([[0.0], np.cumsum(counts)])
+    points = np.stack([lower, upper], axis=1).ravel()
+    below = np.stack([cumulative[:-1], cumulative[1:]], axis=1).ravel()
+    at_edges = np.interp(edges, points, below, left=0.0, right=cumulative[-1])
+    # A point mass at the first edge is in the first bar.
+    at_edges[0] = counts[upper < edges[0]].sum() if not is_log else at_edges[0]
+    shares = np.diff(at_edges) / total
+    hidden_zero = zero / total if is_log else 0.0
+    return Bars(
+        edges,
+        shares,
+        is_log,
+        hidden_zero,
+        max(at_edges[0] / total - hidden_zero, 0.0),
+        max((cumulative[-1] - at_edges[-1]) / total, 0.0),
+        infinite,
+    )
+
+
+def _quantiles(lower: Array, counts: Array, shares: list[float]) -> list[float]:
+    below = np.cumsum(counts)
+    return [float(lower[np.searchsorted(below, share * below[-1])]) for share in shares]
+
+
+def _log_axis(axis: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(10, numticks=7))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _draw_histogram(part: Any, picture: Picture) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    assert picture.histogram is not None
+    axes = part.subplots()
+    drawn = bars(picture.histogram)
+    overall = picture.figures.overall
+    axes.set_xlabel(picture.axis)
+    if drawn is None:
+        _title(axes, "No loss is finite")
+        return
+    if drawn.is_log:
+        axes.set_xscale("log")
+        _log_axis(axes.xaxis)
+    axes.stairs(drawn.shares, drawn.edges, fill=True, color=BLUE, alpha=0.75)
+    axes.set_xlim(drawn.edges[0], drawn.edges[-1])
+    axes.set_ylim(0, 1.16 * float(drawn.shares.max()))  # the legend lies above
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.grid(axis="x", visible=False)
+    axes.set_ylabel("share of the rows")
+    half, most = picture.histogram.quantile([0.5, 0.99]).tolist()
+    marks = [("median", half, MUTED, "--"), ("mean", overall["mean"], ORANGE, "-"), ("99 %", most, MUTED, ":")]
+    for name, value, color, style in marks:
+        if drawn.edges[0] <= value <= drawn.edges[-1]:
+            axes.axvline(value, color=color, linestyle=style, label=f"{name} {value:.4g}")
+        else:
+            axes.plot([], [], color=color, linestyle=style, label=f"{name} {value:.4g} (not here)")
+    axes.legend(loc="upper left", ncols=3, columnspacing=1.2, handlelength=1.6, borderaxespad=0.1)
+    _title(axes, f"Half of the losses are up to {half:.3g}, and 1 % exceed {most:.3g}")
+    missing = [
+        (drawn.zero, "are 0"),
+        (drawn.below, "are below the axis"),
+        (drawn.above, "are above the axis"),
+        (drawn.infinite, "are infinite"),
+    ]
+    left_out = [f"{percent(share)} {where}" for share, where in missing if share > 1e-12]
+    unknown = overall["rows"] - overall["ignored"] - int(picture.histogram.counts.sum())
+    if unknown:
+        left_out.append(f"{unknown:,} are NaN")
+    if left_out:
+        _note(axes, "Not drawn: " + ", ".join(left_out))
+
+
+def worst_shares(histogram: Histogram) -> tuple[Array, Array] | None:
+    """Return shares of the rows, the worst first, and what share of the total loss they make up.
+
+    Infinite losses are left out; None where that says nothing: of losses below 0, or none above.
+    """
+    finite = np.isfinite(histogram.upper)
+    middle = (histogram.lower / 2 + histogram.upper / 2)[finite][::-1]
+    middle = np.where(middle < 1e-300, np.minimum(middle, 0), middle)  # zeros lie in the smallest bucket
+    counts = histogram.counts[finite][::-1].astype(np.float64)
+    if not len(counts) or middle[-1] < 0 or middle[0] <= 0:
+        return None
+    # Relative to the largest, lest the total overflow.
+    losses = counts * (middle / middle[0])
+    rows = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
+    return rows, np.concatenate([[0.0], np.cumsum(losses) / losses.sum()])
+
+
+def _draw_shares(part: Any, picture: Picture, rows: Array, losses: Array) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axes = part.subplots()
+    marks = [0.001, 0.01, 0.1, 0.5]
+    first = float(np.interp(0.01, rows, losses))
+    is_log = first > 0.3
+    start = 10 ** math.floor(math.log10(max(rows[1], 1e-9))) if is_log else 0.0
+    start = min(start, 1e-3) if is_log else start
+    # A bucket's rows are worth about the same: on a logarithmic axis its straight line is not straight.
+    x = np.unique(np.concatenate([rows, np.logspace(-9, 0, 400), np.linspace(0, 1, 101)]))
+    x = x[x >= start]
+    axes.plot(x, np.interp(x, rows, losses), color=BLUE)
+    axes.fill_between(x, np.interp(x, rows, losses), color=BLUE, alpha=0.12, linewidth=0)
+    axes.plot(x, x, color=MUTED, linestyle="--", linewidth=1.2, label="if all rows had the same loss")
+    labelled = 0.0
+    for mark in marks if is_log else marks[1:]:
+        share = float(np.interp(mark, rows, losses))
+        axes.plot([mark], [share], "o", color=ORANGE, markersize=5, clip_on=False, zorder=3)
+        if share > 0.97 and labelled > 0.9:  # they would lie on each other
+            continue
+        labelled = share
+        axes.annotate(
+            f"{percent(mark)}: {percent(share)}",
+            (mark, share),
+            (8, -5),
+            textcoords="offset points",
+            va="top",
+            bbox={"boxstyle": "square,pad=0.15", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75},
+        )
+    if is_log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(10))
+    axes.set_xlim(start, 1)
+    axes.set_ylim(0, 1.02)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.set_xlabel("share of the rows, the worst first" + (" (weights left out)" if picture.is_weighted else ""))
+    axes.set_ylabel("share of the total loss")
+    axes.legend(loc="lower left" if is_log else "lower right")
+    assert picture.histogram is not None
+    worst = 0.01 if is_log else 0.1
+    share = float(np.interp(worst, rows, losses))
+    _title(axes, f"The worst {percent(worst)} of the rows make up {percent(share)} of the loss")
+    infinite = int(picture.histogram.counts[np.isinf(picture.histogram.upper)].sum())
+    if infinite:
+        _note(axes, f"Without {infinite:,} infinite losses")
+
+
+def display_bins(calibration: Calibration) -> Bins:
+    """Return bins to draw: twentieths, or where nearly all predictions are small ones, halves of what is left."""
+    fine = calibration.bins()
+    if is_rare(fine):
+        small = EDGES[EDGES < 0.025]
+        return calibration.bins(np.concatenate([small[:1], small[1::2], EDGES[EDGES >= 0.025]]))
+    return calibration.bins(np.arange(21) / 20)
+
+
+def is_rare(fine: Bins) -> bool:
+    """Tell whether nearly all predictions are of probabilities below a twentieth."""
+    return bool(len(fine.rows) and fine.rows[fine.upper <= 0.05].sum() > 0.9 * fine.rows.sum())
+
+
+def _draw_calibration(part: Any, picture: Picture, bins: Bins) -> None:
+    from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+    assert picture.calibration is not None
+    axes, below = part.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
+    rare = is_rare(picture.calibration.bins())
+    of_classes = "binary" not in picture.loss and "sigmoid" not in picture.loss
+    ends = bins.intervals()
+    if rare:
+        kept = (bins.predicted > 0) & (bins.observed > 0)
+        low = float(min(bins.predicted[kept].min(initial=1e-3), bins.observed[kept].min(initial=1e-3)) / 2)
+        axes.set_xscale("log")
+        axes.set_yscale("log", nonpositive="clip")
+        axes.set_xlim(low, 1)
+        axes.set_ylim(low, 1)
+    else:
+        low = 0.0
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+    axes.plot([low, 1], [low, 1], color=MUTED, linestyle="--", linewidth=1.2, label="calibrated")
+    axes.errorbar(
+        bins.predicted,
+        bins.observed,
+        yerr=np.maximum([bins.observed - ends[0], ends[1] - bins.observed], 0),
+        color=BLUE,
+        marker="o",
+        markersize=4.5,
+        linewidth=1.4,
+        elinewidth=1,
+        capsize=2,
+        label="observed, with 95 % intervals",
+    )
+    axes.set_ylabel("share that is right" if of_classes else "share that came true")
+    axes.legend(loc="upper left")
+    share = bins.rows / bins.rows.sum()
+    below.bar(bins.lower, share, bins.upper - bins.lower, align="edge", color=BLUE, alpha=0.75, linewidth=0)
+    below.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    below.grid(axis="x", visible=False)
+    below.set_ylabel("rows")
+    below.set_xlabel("probability of the likeliest class" if of_classes else "predicted probability")
+    for axis in (axes.xaxis, axes.yaxis):
+        _log_axis(axis) if rare else axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    weight = bins.weight.sum()
+    predicted = float((bins.weight * bins.predicted).sum() / weight)
+    observed = float((bins.weight * bins.observed).sum() / weight)
+    error = f"calibration error {bins.error:.2g}"
+    if of_classes:
+        _title(axes, f"Sure of {percent(predicted)} on average, right in {percent(observed)}: {error}")
+    else:
+        _title(axes, f"Predicted {percent(predicted)} on average, observed {percent(observed)}: {error}")
+
+
+class GroupLine(NamedTuple):
+    """A line of the picture of groups: a group, or where `groups` exceeds 1 all those between."""
+
+    label: str
+    groups: int
+    rows: int
+    mean: float
+    low: float
+    high: float
+
+
+def group_lines(figures: Figures, most: int = MOST_GROUPS) -> list[GroupLine]:
+    """Return the groups by mean, the worst first, with intervals; of very many the worst and the best.
+
+    What cannot be compared, NaN, is worst.
+    """
+    mean, rows = figures.column("mean"), figures.column("rows")
+    order = np.argsort(np.where(np.isnan(mean), np.inf, mean), kind="stable")[::-1]
+    middle = order[:0]
+    if len(order) > most:
+        top, bottom = (most + 1) // 2, most // 2 - 1
+        middle, order = order[top : len(order) - bottom], np.concatenate([order[:top], order[len(order) - bottom :]])
+    low, high = interval(figures)
+    lines = []
+    for index in order.tolist():
+        lines.append(
+            GroupLine(
+                _key(figures.key(index)), 1, int(rows[index]), float(mean[index]), float(low[index]), float(high[index])
+            )
+        )
+    if len(middle):
+        total, means = int(rows[middle].sum()), mean[middle]
+        rest = GroupLine(
+            f"{len(middle):,} groups between", len(middle), total, math.nan, float(means.min()), float(means.max())
+        )
+        lines.insert((most + 1) // 2, rest)
+    return lines
+
+
+def interval(figures: Figures) -> tuple[Array, Array]:
+    """Return the ends of the 95 % intervals of the groups' means."""
+    mean = figures.column("mean")
+    margin = 1.959964 * np.nan_to_num(figures.column("standard_error"))
+    return mean - margin, mean + margin
+
+
+def _draw_groups(part: Any, picture: Picture) -> None:
+    figures = picture.figures
+    axes = part.subplots()
+    lines = group_lines(figures)
+    overall = figures.overall["mean"]
+    finite = [line for line in lines if math.isfinite(line.low) and math.isfinite(line.high)]
+    means = [value for line in finite for value in ((line.mean,) if line.groups == 1 else (line.low, line.high))]
+    if math.isfinite(overall):
+        means.append(overall)
+    is_log = bool(means) and min(means) > 0 and max(means) > 50 * min(means)
+    low, high = _range(lines, means, is_log)
+    if is_log:
+        axes.set_xscale("log")
+        _log_axis(axes.xaxis)
+    axes.set_xlim(low, high)
+    for place, line in enumerate(lines):
+        if line.groups > 1:
+            axes.plot(
+                [line.low, line.high], [place, place], color=MUTED, alpha=0.35, linewidth=7, solid_capstyle="butt"
+            )
+        elif math.isfinite(line.mean):
+            axes.plot([max(line.low, low), min(line.high, high)], [place, place], color=BLUE, linewidth=1.6)
+            axes.plot([line.mean], [place], "o", color=BLUE, markersize=5)
+        else:
+            axes.annotate(f"{line.mean}", (0.985, place), xycoords=axes.get_yaxis_transform(), ha="right", va="center")
+        count = f"{line.rows:,}"
+        axes.annotate(
+            count, (1.01, place), xycoords=axes.get_yaxis_transform(), va="center", color=MUTED, annotation_clip=False
+        )
+    axes.annotate(
+        "rows", (1.01, -0.9), xycoords=axes.get_yaxis_transform(), va="center", color=MUTED, annotation_clip=False
+    )
+    if math.isfinite(overall):
+        axes.axvline(overall, color=ORANGE, linewidth=1.4, zorder=1, label=f"all rows: {overall:.4g}")
+        axes.legend(loc="best")
+    axes.set_yticks(range(len(lines)), [line.label for line in lines])
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"mean {picture.axis}, with 95 % intervals (1.96 standard errors)")
+    axes.set_ylabel(_short(", ".join(figures.by)))
+    low_ends, high_ends = interval(figures)
+    above, under = int((low_ends > overall).sum()), int((high_ends < overall).sum())
+    _title(
+        axes,
+        f"{above:,} of {figures.group_count:,} groups worse than all rows, {under:,} better, by their 95 % intervals",
+    )
+
+
+def _range(lines: list[GroupLine], means: list[float], is_log: bool) -> tuple[float, float]:
+    """Return the ends of an axis: all means are on it, and intervals as far as they are no longer than it."""
+    if not means:
+        return 0.0, 1.0
+    to, back = (math.log10, lambda value: 10.0**value) if is_log else (float, float)
+    low, high = to(min(means)), to(max(means))
+    lengths = [line.high - line.low for line in lines if line.groups == 1 and math.isfinite(line.high - line.low)]
+    # The interval of a few rows may be much longer than that of the others.
+    span = max(high - low, 0.0 if is_log else 2 * float(np.median(lengths))) or abs(high) or 1.0
+    for line in lines:
+        if math.isfinite(line.low) and math.isfinite(line.high):
+            ends = [to(end) if not is_log or end > 0 else -math.inf for end in (line.low, line.high)]
+            low, high = min(low, max(ends[0], to(min(means)) - span)), max(high, min(ends[1], to(max(means)) + span))
+    margin = 0.04 * ((high - low) or abs(high) or 1.0)
+    return back(low - margin), back(high + margin)
+
+
+def _short(text: str, most: int = 36) -> str:
+    text = on_one_line(text)
+    head, tail = 2 * most // 5, most - 2 * most // 5 - 1
+    return text if len(text) <= most else f"{text[:head]}…{text[-tail:]}"
+
+
+def _key(parts: tuple[Any, ...]) -> str:
+    return ", ".join(_short(shown(part), max(12, 40 // len(parts))) or '""' for part in parts)
