@@ -48,6 +48,17 @@ pub struct Rows<'a, T> {
     pub ignored: Option<&'a [u8]>,
     /// What the rows are called.
     pub labels: Labels<'a>,
+    /// Which rows the bootstrap draws together, if not each by itself.
+    pub clusters: Option<Clusters<'a>>,
+}
+
+/// What tells clusters of rows apart.
+#[derive(Clone, Copy)]
+pub enum Clusters<'a> {
+    /// Numbers.
+    Numbers(&'a [i64]),
+    /// Names.
+    Names(Texts<'a>),
 }
 
 /// What rows are called.

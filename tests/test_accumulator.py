@@ -430,7 +430,7 @@ FAILURES = {
     "no groups": ({"group": ()}, ValueError, "no arrays"),
     "another number of keys": ({"group": ([1, 2], [3, 4])}, ValueError, "group is 2 arrays; earlier batches had one"),
     "ids of another length": ({"ids": [1, 2, 3]}, ValueError, "ids of shape .3,. does not broadcast"),
-    "ids that are floats": ({"ids": [1.0, 2.0]}, TypeError, "ids have dtype float64"),
+    "ids that are floats": ({"ids": [1.0, 2.0]}, TypeError, "ids has dtype float64"),
     "too few operands": ({"operands": ([1.0, 2.0],)}, TypeError, "target"),
 }
 

@@ -13,6 +13,7 @@ from cases import instruction_set
 from hypothesis import given
 from hypothesis import strategies as st
 from lossrs import Accumulator
+from lossrs.accumulator import UNNUMBERED
 
 LOSS = lossrs.MSELoss()
 MASK = 2**64 - 1
@@ -121,6 +122,8 @@ def test_intervals_cover_what_they_should(rng):
     # Percentile intervals of 200 rows are a little too short.
     assert 0.86 < covered < 0.93
     assert total.result().groups[5].interval(0.9) == (lower[5], upper[5])
+    backwards = total.result().groups.sorted(lambda key: -key)
+    assert (backwards.interval(0.9)[0] == lower[::-1]).all()
 
 
 def test_threads_and_instruction_sets_do_not_matter(rng):
@@ -174,9 +177,10 @@ def test_replicates_do_not_depend_on_their_number_and_seeds_differ(rng):
 
 def test_rows_of_one_id_are_drawn_together():
     names = np.array(["a", "b", "a", "c", "b", "a"])
-    for ids in (names, np.array([ord(name) for name in names])):
+    numbers = np.array([ord(name) for name in names])
+    for ids in ({"ids": names}, {"ids": numbers}, {"cluster": names}, {"cluster": numbers, "ids": np.arange(6)}):
         total = Accumulator(LOSS, bootstrap=40)
-        total.update_losses(np.ones(6), ids=ids, group=np.arange(6))
+        total.update_losses(np.ones(6), **ids, group=np.arange(6))
         weights = np.array([group.bootstrap.weights for group in total.result().groups.values()])
         assert (weights[0] == weights[2]).all()
         assert (weights[1] == weights[4]).all()
@@ -184,8 +188,23 @@ def test_rows_of_one_id_are_drawn_together():
         split = Accumulator(LOSS, bootstrap=40)
         for start in (3, 0):
             part = slice(start, start + 3)
-            split.update_losses(np.ones(3), ids=ids[part], group=np.arange(6)[part])
+            split.update_losses(np.ones(3), **{name: ids[name][part] for name in ids}, group=np.arange(6)[part])
         assert (split.result().bootstrap.weights == total.result().bootstrap.weights).all()
+
+
+def test_rows_without_numbers_are_not_drawn():
+    total = Accumulator(LOSS, bootstrap=3)
+    before = total.to_bytes()
+    with pytest.raises(ValueError, match="rows have no numbers"):
+        total.update_losses([1.0, 2.0], first_row=UNNUMBERED)
+    with pytest.raises(TypeError, match="cluster has dtype float64; expected integers of 64 bits or strings"):
+        total.update_losses([1.0, 2.0], cluster=[1.5, 2.0])
+    with pytest.raises(ValueError, match="cluster of shape"):
+        total.update_losses([1.0, 2.0], cluster=[1, 2, 3])
+    assert total.to_bytes() == before
+    for named in ({"ids": ["a", "b"]}, {"cluster": [7, 8]}):
+        total.update_losses([1.0, 2.0], first_row=UNNUMBERED, **named)
+    assert total.result().rows == 4
 
 
 def test_replicates_without_rows_do_not_count():

@@ -311,7 +311,8 @@ class Groups(Mapping[Key, Summary]):
             return np.empty(0), np.empty(0)
         if not sums.size:
             raise ValueError(_NO_REPLICATES)
-        return _interval(sums.reshape(len(self), -1), weights.reshape(len(self), -1), level)
+        lower, upper = _interval(sums.reshape(len(self), -1), weights.reshape(len(self), -1), level)
+        return self._ordered(lower), self._ordered(upper)
 
     def __len__(self) -> int:
         """Return the number of groups."""
@@ -431,10 +432,10 @@ class Accumulator:
     counts as the loss has it.
 
     The replicates are those of the mergeable Poisson bootstrap (Chamandy et al., 2012). How often a row counts in each
-    is drawn by hashing the seed and the row's number or id, so it is the same however rows are split and merged, and
-    two accumulators of the same rows, of two models' losses say, have replicates of the same rows. Rows of one number
-    or id are drawn together: shards want `first_row`, or ids, for numbers of their own, and the ids of clusters
-    (users, documents) make it the bootstrap of clusters.
+    is drawn by hashing the seed and the row's id or number, so it is the same however rows are split and merged, and
+    two accumulators of the same rows, of two models' losses say, have replicates of the same rows. Rows of one id or
+    number are drawn together: shards want `first_row`, or ids, for numbers of their own. Where rows come in clusters
+    (users, documents) that are drawn as a whole, `cluster` says so.
 
     In several threads, give each an accumulator of its own, and merge them.
 
@@ -490,6 +491,7 @@ class Accumulator:
         group: Any = None,
         ids: ArrayLike | None = None,
         first_row: int | None = None,
+        cluster: ArrayLike | None = None,
         **named: ArrayLike,
     ) -> None:
         """Add a batch. If anything is wrong with it, an error says so and nothing has been added.
@@ -509,8 +511,12 @@ class Accumulator:
         first_row : int, optional
             The number of the first row; by default numbering goes on from the rows so far. States are merged with the
             numbers as given. With ``lossrs.accumulator.UNNUMBERED`` rows have none but their ids.
+        cluster : array_like, optional
+            Integers or strings: rows of one are drawn together in the replicates. By default rows are drawn each by its
+            id or number.
         """
-        self.add(self.terms(*operands, sample_weight=sample_weight, **named), group=group, ids=ids, first_row=first_row)
+        terms = self.terms(*operands, sample_weight=sample_weight, **named)
+        self.add(terms, group=group, ids=ids, first_row=first_row, cluster=cluster)
 
     def terms(self, *operands: ArrayLike, sample_weight: ArrayLike | None = None, **named: ArrayLike) -> Terms:
         """Return what rows would add, for `add`: between the two one may look at the losses, or change them.
@@ -551,6 +557,7 @@ class Accumulator:
         group: Any = None,
         ids: ArrayLike | None = None,
         first_row: int | None = None,
+        cluster: ArrayLike | None = None,
     ) -> None:
         """Add losses of rows that have been computed already; otherwise as `update`.
 
@@ -558,7 +565,7 @@ class Accumulator:
         ----------
         losses : array_like
             What the loss returned with ``reduction='none'`` and no sample weights, in float32 or float64.
-        sample_weight, group, ids, first_row
+        sample_weight, group, ids, first_row, cluster
             As in `update`.
         """
         row_losses = np.asarray(losses)
@@ -569,10 +576,16 @@ class Accumulator:
         if sample_weight is not None:
             weight = _weights(sample_weight).astype(row_losses.dtype)
             terms = Terms(row_losses, _times(row_losses, weight), weight, weight == 0)
-        self.add(terms, group=group, ids=ids, first_row=first_row)
+        self.add(terms, group=group, ids=ids, first_row=first_row, cluster=cluster)
 
     def add(
-        self, terms: Terms, *, group: Any = None, ids: ArrayLike | None = None, first_row: int | None = None
+        self,
+        terms: Terms,
+        *,
+        group: Any = None,
+        ids: ArrayLike | None = None,
+        first_row: int | None = None,
+        cluster: ArrayLike | None = None,
     ) -> None:
         """Add what `terms` returned; otherwise as `update`.
 
@@ -580,7 +593,7 @@ class Accumulator:
         ----------
         terms : Terms
             The losses and weights of rows.
-        group, ids, first_row
+        group, ids, first_row, cluster
             As in `update`.
         """
         row_losses = terms.losses
@@ -591,9 +604,14 @@ class Accumulator:
             if self._grouping is not None and self._grouping != grouping:
                 raise ValueError(f"group is {_described(grouping)}; earlier batches had {_described(self._grouping)}")
             keys = [_keys(column, shape) for column in columns]
-        numbers, names = (None, None) if ids is None else _ids(ids, shape)
+        numbers, names = (None, None) if ids is None else _ids("ids", ids, shape)
+        clusters = None
+        if cluster is not None:
+            clusters = next(found for found in _ids("cluster", cluster, shape) if found is not None)
         first = self._rows if first_row is None else int(first_row)
         if first == UNNUMBERED and numbers is None:
+            if self.bootstrap and names is None and clusters is None:
+                raise ValueError("rows have no numbers, by which replicates would draw them")
             numbers = np.full(rows, UNNUMBERED)
         flat = np.ascontiguousarray(row_losses).reshape(-1)
         weight, ignored = terms.weight, terms.ignored
@@ -606,6 +624,7 @@ class Accumulator:
             numbers,
             names,
             keys,
+            clusters,
         )
         self._rows += rows
         self._grouping = grouping
@@ -930,18 +949,19 @@ def _broadcast(name: str, array: Array, shape: tuple[int, ...]) -> Array:
         raise ValueError(f"{name} of shape {array.shape} does not broadcast to the losses' shape, {shape}") from None
 
 
-def _ids(ids: ArrayLike, shape: tuple[int, ...]) -> tuple[Array | None, Array | None]:
-    _refuse_masked("ids", ids)
+def _ids(name: str, ids: ArrayLike, shape: tuple[int, ...]) -> tuple[Array | None, Array | None]:
+    """Return integers, or else characters."""
+    _refuse_masked(name, ids)
     array = np.asarray(ids)
     if array.dtype.kind in "iu" and not (
         array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max
     ):
-        return _broadcast("ids", array.astype(np.int64), shape), None
-    if array.dtype.kind in "OT" and all(isinstance(name, str) for name in array.reshape(-1).tolist()):
+        return _broadcast(name, array.astype(np.int64), shape), None
+    if array.dtype.kind in "OT" and all(isinstance(text, str) for text in array.reshape(-1).tolist()):
         array = array.astype(str)
     if array.dtype.kind != "U":
-        raise TypeError(f"ids have dtype {array.dtype}; expected integers of 64 bits or strings")
-    return None, _characters(_broadcast("ids", array, shape))
+        raise TypeError(f"{name} has dtype {array.dtype}; expected integers of 64 bits or strings")
+    return None, _characters(_broadcast(name, array, shape))
 
 
 def _objects(column: Any) -> Array:

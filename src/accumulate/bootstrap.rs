@@ -2,8 +2,9 @@
 //!
 //! 1. In a replicate a row counts k times, k ~ Poisson(1), whatever the other rows do. For many rows that is what drawing as
 //!    many of them with replacement comes to, without their number having to be known before.
-//! 2. k is a function of the seed, of the row's number or name, and of the replicate's number: SplitMix64 started at the row's
-//!    hash, whose every output is the draws of two replicates. So a replicate's sums are a commutative monoid too.
+//! 2. k is a function of the seed, of the number or name by which the row is drawn, and of the replicate's number: SplitMix64
+//!    started at the hash of the first two, whose every output is the draws of two replicates. So a replicate's sums are a
+//!    commutative monoid too.
 //! 3. Sums are exact: a block's values are cut, once for all replicates, into parts so short that what a replicate makes of
 //!    each adds up in double precision without rounding. The replicates' loops are a hash, comparisons and two additions.
 //!
@@ -17,7 +18,7 @@ use super::bytes::{Reader, Writer};
 use super::group::{Specials, read_sum, write_sum};
 use super::keys::{Column, Keys};
 use super::sum::{CompactSum, Term};
-use super::{Labels, Rows};
+use super::{Clusters, Rows};
 use crate::drive::block::{LANES, fold};
 use crate::drive::{Failure, SPREAD_FROM};
 use crate::isa::{Isa, Kernel};
@@ -322,7 +323,7 @@ impl Block {
         let mut name = Vec::new();
         for (i, place) in places.enumerate() {
             let row = runs.row(place);
-            hashes[i] = identity(&rows.labels, row, &mut name);
+            hashes[i] = identity(rows, row, &mut name);
             let counts = !rows.is_ignored(row);
             values[i] = if counts { rows.values[row].to_f64() } else { 0.0 };
             let weight = rows.weights.map_or(1.0, |weights| weights[row].to_f64());
@@ -384,10 +385,14 @@ impl Block {
     }
 }
 
-/// What makes a row the row that it is: its name, or else its number.
+/// By what a row is drawn: its cluster's number or name, or else its own name or number.
 #[inline(always)]
-fn identity(labels: &Labels<'_>, row: usize, name: &mut Vec<u8>) -> u64 {
-    let Some(names) = labels.names else { return labels.row(row) as u64 };
+fn identity<T: Summand>(rows: &Rows<'_, T>, row: usize, name: &mut Vec<u8>) -> u64 {
+    let names = match (rows.clusters, rows.labels.names) {
+        (Some(Clusters::Numbers(numbers)), _) => return numbers[row] as u64,
+        (Some(Clusters::Names(names)), _) | (None, Some(names)) => names,
+        (None, None) => return rows.labels.row(row) as u64,
+    };
     name.clear();
     names.write(row, name);
     hash_of(name)
@@ -618,8 +623,8 @@ mod tests {
     }
 
     fn drawn<T: Summand>(isa: Isa, bootstrap: Bootstrap, values: &[T], weights: Option<&[T]>) -> Vec<Replicate> {
-        let labels = Labels { first: 0, numbers: None, names: None };
-        let rows = Rows { losses: values, values, weights, ignored: None, labels };
+        let labels = super::super::Labels { first: 0, numbers: None, names: None };
+        let rows = Rows { losses: values, values, weights, ignored: None, labels, clusters: None };
         let mut replicates = vec![Replicate::default(); bootstrap.replicates];
         bootstrap.draw(isa, &rows, &[], &|| false).unwrap().for_each(|_, first, share| {
             replicates[first..][..share.len()].clone_from_slice(share);

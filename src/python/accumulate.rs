@@ -5,7 +5,7 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
-use crate::accumulate::{Bootstrap, Column, Labels, Name, Part, Report, Rows, State, Texts};
+use crate::accumulate::{Bootstrap, Clusters, Column, Labels, Name, Part, Report, Rows, State, Texts};
 use crate::isa::Isa;
 use crate::python::array::Array;
 use crate::python::call::interruptible;
@@ -36,6 +36,7 @@ struct Arguments<'py> {
     numbers: Option<Array<'py>>,
     names: Option<Array<'py>>,
     keys: Vec<Keys<'py>>,
+    clusters: Option<Array<'py>>,
 }
 
 #[pymethods]
@@ -63,6 +64,7 @@ impl Accumulation {
         numbers: Option<&Bound<'py, PyAny>>,
         names: Option<&Bound<'py, PyAny>>,
         keys: &Bound<'py, PyList>,
+        clusters: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let optional =
             |name, object: Option<&Bound<'py, PyAny>>| object.map(|object| Array::new(name, object)).transpose();
@@ -75,6 +77,7 @@ impl Accumulation {
             numbers: optional("ids", numbers)?,
             names: optional("ids", names)?,
             keys: keys.iter().map(|keys| Keys::new(&keys)).collect::<PyResult<_>>()?,
+            clusters: optional("cluster", clusters)?,
         };
         error::without_panic(|| {
             if arguments.losses.dtype() == Dtype::Float32 {
@@ -155,13 +158,23 @@ impl Accumulation {
         let numbers: Option<&[i64]> =
             arguments.numbers.as_ref().map(|array| array.elements(Dtype::Int64)).transpose()?;
         let names = arguments.names.as_ref().map(|array| texts(array, length)).transpose()?;
+        let clusters = match &arguments.clusters {
+            Some(array) if array.dtype() == Dtype::Uint32 => Some(Clusters::Names(texts(array, length)?)),
+            Some(array) => Some(Clusters::Numbers(array.elements(Dtype::Int64)?)),
+            None => None,
+        };
         let values = arguments.values.contiguous()?;
         let mut columns = Vec::with_capacity(arguments.keys.len());
         let mut fits = values.len() == length
             && weights.is_none_or(|weights: &[T]| weights.len() == length)
             && ignored.is_none_or(|ignored| ignored.len() == length)
             && numbers.is_none_or(|numbers| numbers.len() == length)
-            && names.is_none_or(|names| names.width * length == names.characters.len());
+            && names.is_none_or(|names| names.width * length == names.characters.len())
+            && match clusters {
+                Some(Clusters::Numbers(numbers)) => numbers.len() == length,
+                Some(Clusters::Names(names)) => names.width * length == names.characters.len(),
+                None => true,
+            };
         for keys in &arguments.keys {
             let column = match keys {
                 Keys::Integers(array) => Column::Integers(array.elements(Dtype::Int64)?),
@@ -178,10 +191,10 @@ impl Accumulation {
             columns.push(column);
         }
         if !fits {
-            return Err(PyValueError::new_err("losses, weights, groups and ids must be of one length"));
+            return Err(PyValueError::new_err("losses, weights, groups, ids and clusters must be of one length"));
         }
         let labels = Labels { first: arguments.first, numbers, names };
-        let rows = Rows { losses, values, weights, ignored, labels };
+        let rows = Rows { losses, values, weights, ignored, labels, clusters };
         let isa = Isa::active();
         let (_, _, bootstrap) = py.detach(|| self.state().settings());
         // Drawing takes long and may be interrupted: nothing has been added then.
