@@ -650,6 +650,17 @@ class Accumulator:
     def _settings(self) -> tuple[str, ...]:
         return (repr(self.loss), *(f"{name}={getattr(self, name)}" for name in _SETTINGS))
 
+    def renumber(self, starts: ArrayLike, to: ArrayLike) -> None:
+        """Give rows other numbers, before a merge with rows that have the same ones.
+
+        Parameters
+        ----------
+        starts, to : array_like of int
+            Rows from ``starts[i]`` to before ``starts[i + 1]`` are numbered from ``to[i]`` on. No two rows may change
+            their order.
+        """
+        self._state.renumber(np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(to, np.int64))
+
     def copy(self) -> Accumulator:
         """Return an equal accumulator that changes by itself."""
         copy = Accumulator(
