@@ -466,12 +466,12 @@ impl Kernel for Split<'_> {
 
 #[inline(always)]
 fn split_grain(values: &mut [f64; GRAIN], parts: &mut [f64; GRAIN], cut: f64) {
+    let (mut part, mut rest) = ([0.0; GRAIN], [0.0; GRAIN]);
     for row in 0..GRAIN {
-        let value = values[row];
-        let part = (value + cut) - cut;
-        parts[row] = part;
-        values[row] = value - part;
+        part[row] = (values[row] + cut) - cut;
+        rest[row] = values[row] - part[row];
     }
+    (*parts, *values) = (part, rest);
 }
 
 /// Counts rows in pairs of replicates.
@@ -537,9 +537,11 @@ fn count_grain(draws: &mut [i32; GRAIN]) {
 /// Adds a part of the rows, each so often. Products and sums are exact.
 #[inline(always)]
 fn add_grain(sums: &mut [f64; GRAIN], counts: &[i32; GRAIN], part: &[f64; GRAIN]) {
+    let mut added = [0.0; GRAIN];
     for row in 0..GRAIN {
-        sums[row] += f64::from(counts[row]) * part[row];
+        added[row] = sums[row] + f64::from(counts[row]) * part[row];
     }
+    *sums = added;
 }
 
 /// The sum of a grain's lanes.
