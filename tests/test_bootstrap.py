@@ -117,13 +117,15 @@ def test_intervals_cover_what_they_should(rng):
     trials, rows = 1000, 200
     group = np.repeat(np.arange(trials), rows)
     total.update_losses(rng.gamma(4, size=trials * rows), group=group)
-    lower, upper = total.result().groups.interval(0.9)
+    lower, upper = total.result().groups.bootstrap.interval(0.9)
     covered = np.mean((lower < 4) & (upper > 4))
     # Percentile intervals of 200 rows are a little too short.
     assert 0.86 < covered < 0.93
     assert total.result().groups[5].interval(0.9) == (lower[5], upper[5])
     backwards = total.result().groups.sorted(lambda key: -key)
-    assert (backwards.interval(0.9)[0] == lower[::-1]).all()
+    assert (backwards.bootstrap.interval(0.9)[0] == lower[::-1]).all()
+    errors = total.result().groups.bootstrap.standard_error
+    assert errors[5] == total.result().groups[5].bootstrap.standard_error
 
 
 def test_threads_and_instruction_sets_do_not_matter(rng):
@@ -161,6 +163,10 @@ def test_two_models_on_the_same_rows_are_paired(rng):
     assert (one.weights == two.weights).all()
     np.testing.assert_allclose(two.means - one.means, both.means, rtol=1e-12)
     np.testing.assert_allclose(both.interval(), 0.25, rtol=1e-12)
+    np.testing.assert_allclose((two - one).interval(), 0.25, rtol=1e-12)
+    assert ((two - one).weights == one.weights).all()
+    with pytest.raises(ValueError, match="not of the same rows"):
+        two - Accumulator(LOSS, bootstrap=50).result().bootstrap
 
 
 def test_replicates_do_not_depend_on_their_number_and_seeds_differ(rng):
@@ -227,8 +233,7 @@ def test_intervals_need_replicates_and_a_level():
     total.update_losses([1.0, 2.0], group=["a", "b"])
     with pytest.raises(ValueError, match="bootstrap=1000"):
         total.result().interval()
-    with pytest.raises(ValueError, match="bootstrap=1000"):
-        total.result().groups.interval()
+    assert total.result().groups.bootstrap is None
     drawn = Accumulator(LOSS, bootstrap=5)
     assert [len(column) for column in Accumulator(LOSS, bootstrap=5).result().bootstrap.__dict__.values()] == [5, 5]
     with pytest.raises(ValueError, match="level must be between 0 and 1, got 95"):

@@ -205,7 +205,9 @@ def test_formulas_use_the_width_that_they_have(compiled: list[Kernel]) -> None:
     """A loop of packed arithmetic on 128 bits is none that the instruction set is there for."""
     narrow = []
     for kernel in compiled:
-        operands = [step.operands for loop in kernel.loops() for step in loop if re.search("p[sd]$", step.operation)]
+        # What the bootstrap adds is unrolled, and so within no innermost loop.
+        loops = [kernel.instructions] if "bootstrap::Draw" in kernel.name else kernel.loops()
+        operands = [step.operands for loop in loops for step in loop if re.search("p[sd]$", step.operation)]
         if kernel.is_formula and operands and not any(re.search("%[yz]mm", operand) for operand in operands):
             narrow.append(f"{kernel.instruction_set} {kernel.name}")
     assert not narrow

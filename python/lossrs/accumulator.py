@@ -116,7 +116,7 @@ class Bootstrap(_Arrays):
     Attributes
     ----------
     sums, weights : ndarray of float64
-        Of each replicate, the sum of weight times loss and the sum of the weights.
+        Of each replicate, the sum of weight times loss and the sum of the weights; of groups, a row for each.
     """
 
     sums: Array
@@ -125,42 +125,52 @@ class Bootstrap(_Arrays):
     @property
     def means(self) -> Array:
         """The mean of each replicate; NaN where it has no rows."""
-        return _ratios(self.sums, self.weights)
+        with np.errstate(all="ignore"):
+            means: Array = self.sums / self.weights
+        return means
 
     @property
-    def standard_error(self) -> float:
+    def standard_error(self) -> Any:
         """The standard deviation of the replicates' means."""
-        means = self.means[self.weights != 0]
-        with np.errstate(all="ignore"):
-            return float(means.std(ddof=1)) if means.size > 1 else math.nan
+        return self._of_means(lambda means: means.std(axis=-1, ddof=1) if means.shape[-1] > 1 else np.nan)
 
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
+    def interval(self, level: float = 0.95) -> Any:
         """Return a confidence interval of the mean, by percentiles: the quantiles of the replicates' means.
 
-        Replicates without rows, which few rows have, do not count. NaN if the mean of any other is NaN.
+        Parameters
+        ----------
+        level : float
+            How probable it is that such intervals have the mean.
+
+        Returns
+        -------
+        (lower, upper) : floats, or arrays with an element for each group
+            Replicates without rows, which few rows have, do not count. NaN if the mean of any other is NaN.
         """
-        lower, upper = _interval(self.sums[np.newaxis], self.weights[np.newaxis], level)
-        return float(lower[0]), float(upper[0])
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1, got {level!r}")
+        shares = [(1 - level) / 2, (1 + level) / 2]
+        bounds = self._of_means(lambda means: np.moveaxis(np.quantile(means, shares, axis=-1), 0, -1))
+        return bounds[..., 0], bounds[..., 1]
 
+    def _of_means(self, function: Callable[[Array], Any]) -> Any:
+        """Return a function of the means of those replicates that have rows."""
+        means, empty = self.means, self.weights == 0
+        with np.errstate(all="ignore"):
+            found = np.array(function(means), np.float64)
+            for place in map(tuple, np.argwhere(empty.any(-1) & ~empty.all(-1))):
+                found[place] = function(means[place][~empty[place]])
+        return found[()]
 
-def _ratios(sums: Array, weights: Array) -> Array:
-    with np.errstate(all="ignore"):
-        means: Array = sums / weights
-    return means
-
-
-def _interval(sums: Array, weights: Array, level: float) -> tuple[Array, Array]:
-    """Return intervals of the means, of which there is a row of replicates each."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, got {level!r}")
-    shares = [(1 - level) / 2, (1 + level) / 2]
-    empty = weights == 0
-    means = _ratios(sums, weights)
-    with np.errstate(all="ignore"):
-        bounds = np.quantile(means, shares, axis=1)
-        for row in np.flatnonzero(empty.any(1) & ~empty.all(1)):
-            bounds[:, row] = np.quantile(means[row, ~empty[row]], shares)
-    return bounds[0], bounds[1]
+    def __sub__(self, other: Bootstrap) -> Bootstrap:
+        """Return the differences of the means of two models, in replicates that have the same rows of both."""
+        if not isinstance(other, Bootstrap):
+            return NotImplemented
+        if self.sums.shape != other.sums.shape or ((self.weights == 0) != (other.weights == 0)).any():
+            raise ValueError("the replicates are not of the same rows")
+        with np.errstate(all="ignore"):
+            differences = np.where(self.weights == 0, 0, (self.means - other.means) * self.weights)
+        return Bootstrap(differences, self.weights)
 
 
 @dataclass(frozen=True)
@@ -227,8 +237,9 @@ class Summary:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return a confidence interval of the mean, if replicates were asked for; see `Bootstrap.interval`."""
         if self.bootstrap is None:
-            raise ValueError(_NO_REPLICATES)
-        return self.bootstrap.interval(level)
+            raise ValueError("intervals need replicates: Accumulator(loss, bootstrap=1000)")
+        lower, upper = self.bootstrap.interval(level)
+        return float(lower), float(upper)
 
     def bits_per_byte(self, bytes: float) -> float:
         """Return the sum in bits over a number of bytes: of a language model's losses, over those of the text."""
@@ -239,8 +250,6 @@ class Summary:
         figures = {name: getattr(self, name) for name in _FIGURES}
         return figures | self.derived
 
-
-_NO_REPLICATES = "intervals need replicates: Accumulator(loss, bootstrap=1000)"
 
 _FIGURES = (
     "rows",
@@ -304,15 +313,14 @@ class Groups(Mapping[Key, Summary]):
         """The derived figures, a column each."""
         return _derived(self._loss, self.mean)
 
-    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Return the lower and upper ends of confidence intervals, a column each; see `Bootstrap.interval`."""
+    @property
+    def bootstrap(self) -> Bootstrap | None:
+        """The replicates, if they were asked for: a row for each group."""
         sums, weights = self._columns["replicates"]
-        if not len(self):
-            return np.empty(0), np.empty(0)
         if not sums.size:
-            raise ValueError(_NO_REPLICATES)
-        lower, upper = _interval(sums.reshape(len(self), -1), weights.reshape(len(self), -1), level)
-        return self._ordered(lower), self._ordered(upper)
+            return None
+        of_groups = (self._ordered(column.reshape(len(self), -1)) for column in (sums, weights))
+        return Bootstrap(*of_groups)
 
     def __len__(self) -> int:
         """Return the number of groups."""

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::bytes::{Reader, Writer};
 use super::group::{Specials, read_sum, write_sum};
-use super::keys::{Column, Keys};
+use super::keys::{Column, Combinations, Keys};
 use super::sum::{CompactSum, Term};
 use super::{Clusters, Rows};
 use crate::drive::block::{LANES, fold};
@@ -243,7 +243,7 @@ impl Runs {
             return Self { keys, order: None, ends: vec![rows] };
         }
         let mut numbers = vec![0; rows];
-        keys.numbers_of(columns, 0, &mut numbers);
+        keys.numbers_of(columns, &mut Combinations::new(columns, rows), 0, &mut numbers);
         let mut places = vec![0; keys.len()];
         for &number in &numbers {
             places[number as usize] += 1;
