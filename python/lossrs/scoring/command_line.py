@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import os
 import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 import lossrs
-from lossrs.accumulator import Accumulator
 from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
 from lossrs.scoring.columns import ScoreError, near_misses
-from lossrs.scoring.condition import Condition
-from lossrs.scoring.figures import NAMES, PLACES, Figures
-from lossrs.scoring.formats import FORMATS, Results, schema
-from lossrs.scoring.progress import Progress, Run, peak_memory, print_cost
+from lossrs.scoring.formats import schema
+from lossrs.scoring.presentation import Presentation, add_options, quiet_pipe
+from lossrs.scoring.progress import Progress
 from lossrs.scoring.score import score
 
 _SCORE_HELP = """\
@@ -97,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = _parser(words)
         parsed.command = ("lossrs", *words)
-        with _quiet_pipe():
+        with quiet_pipe():
             status = parsed.run(parsed) or 0
             sys.stdout.flush()
     except ScoreError as error:
@@ -173,28 +168,7 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         type=Path,
         help="write each row's (weighted) loss as column `loss` to a .parquet, .arrow, .csv or .npy file",
     )
-    of_score.add_argument(
-        "--quantiles",
-        metavar="Q,...",
-        type=_shares,
-        default=[],
-        help="quantiles of the losses: 0.5,0.99 for the median and what one row in a hundred exceeds",
-    )
-    of_score.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="table",
-        help="what to print; in JSON, which `lossrs schema` describes, nan and infinities are strings",
-    )
-    of_score.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
-    of_score.add_argument(
-        "--fail-if",
-        metavar="CONDITION",
-        action="append",
-        default=[],
-        help="end with status 1 if this holds: 'mean > 0.35'; may be repeated",
-    )
-    of_score.add_argument("-q", "--quiet", action="store_true", help="show no progress, and not what the run took")
+    add_options(of_score)
     of_score.add_argument(
         "--batch-size",
         metavar="ROWS",
@@ -258,16 +232,6 @@ def _shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def _shares(text: str) -> list[float]:
-    try:
-        shares = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
-    if not all(0 <= share <= 1 for share in shares):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of shares in [0, 1]")
-    return shares
-
-
 def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.set_defaults(loss_name=name)
     fields = _options(name)
@@ -301,58 +265,25 @@ def _run_score(parsed: argparse.Namespace) -> int:
     def given(prefix: str) -> dict[str, Any]:
         return {name.removeprefix(prefix): value for name, value in vars(parsed).items() if name.startswith(prefix)}
 
-    conditions = [_condition(text, parsed, given("loss.")) for text in parsed.fail_if]
-    quantiles = [*parsed.quantiles, *(share for condition in conditions for share in condition.quantiles)]
-    began = time.monotonic()
-    with Progress(enabled=not parsed.quiet) as progress:
-        found = score(
-            parsed.files,
-            parsed.loss_name,
-            options=given("loss."),
-            by=parsed.by,
-            sample_weight=parsed.sample_weight,
-            labels=parsed.labels,
-            where=parsed.where,
-            shard=parsed.shard,
-            per_sample=parsed.per_sample,
-            batch_size=parsed.batch_size,
-            histogram=bool(quantiles),
-            progress=progress,
-            **given("operand."),
-        )
-    run = Run(parsed.command, found.overall.rows, time.monotonic() - began, peak_memory())
-    figures = Figures(found.overall, found.groups, found.by, quantiles)
-    results = Results(found, figures, run)
-    with contextlib.ExitStack() as stack:
-        failures = [failure for condition in conditions if (failure := condition.failure(figures))]
-        if failures:
-            # Even if nobody reads the results to their end.
-            stack.callback(print, *(f"lossrs: {failure}" for failure in failures), sep="\n", file=sys.stderr)
-            stack.enter_context(_quiet_pipe())
-        FORMATS[parsed.format](results, sys.stdout)
-        sys.stdout.flush()
-    if not parsed.quiet:
-        print_cost(run)
-    return 1 if failures else 0
-
-
-def _condition(text: str, parsed: argparse.Namespace, options: dict[str, Any]) -> Condition:
-    try:
-        derived = Accumulator(lossrs.losses[parsed.loss_name](**options)).result().derived
-    except (ValueError, TypeError) as error:
-        raise ScoreError(f"{parsed.loss_name}: {error}") from error
-    names = [name for name in NAMES if name not in PLACES]
-    return Condition(text, [*names, *derived], grouped=bool(parsed.by))
-
-
-@contextlib.contextmanager
-def _quiet_pipe() -> Iterator[None]:
-    """Go on if the reader of standard output has seen enough."""
-    try:
-        yield
-    except BrokenPipeError:
-        # What is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with Presentation(parsed, parsed.loss_name, given("loss."), grouped=bool(parsed.by)) as presentation:
+        with Progress(enabled=not parsed.quiet) as progress:
+            found = score(
+                parsed.files,
+                parsed.loss_name,
+                options=given("loss."),
+                by=parsed.by,
+                sample_weight=parsed.sample_weight,
+                labels=parsed.labels,
+                where=parsed.where,
+                shard=parsed.shard,
+                per_sample=parsed.per_sample,
+                batch_size=parsed.batch_size,
+                histogram=presentation.histogram,
+                calibration=presentation.calibration,
+                progress=progress,
+                **given("operand."),
+            )
+        return presentation.show(found)
 
 
 def _run_losses(parsed: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from lossrs.accumulator import Histogram
 from lossrs.scoring.calibration import EDGES, Bins, Calibration
 from lossrs.scoring.columns import Array, ScoreError
 from lossrs.scoring.figures import Figures, on_one_line, shown
+from lossrs.scoring.formats import Results
 from lossrs.scoring.outputs import Output
 
 ENDINGS = (".png", ".svg", ".pdf")
@@ -64,6 +65,7 @@ _STYLE: dict[str, Any] = {
     "ytick.labelsize": 8.5,
 }
 
+_SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 #: For letters that matplotlib's own font lacks.
 _FONTS = (
     "Noto Sans CJK JP",
@@ -109,6 +111,15 @@ class Picture:
     figures: Figures
     histogram: Histogram | None
     calibration: Calibration | None
+
+    @classmethod
+    def of(cls, results: Results) -> Self:
+        """Return what a result's pictures are of."""
+        score = results.score
+        mean, error = score.overall.mean, score.overall.standard_error
+        margin = f" ± {error:.2g} (standard error)" if math.isfinite(error) else ""
+        title = f"{results.title}: mean {mean:.4g}{margin}, rows: {score.overall.rows:,}"
+        return cls(title, score.loss, results.figures, score.overall.histogram, score.calibration)
 
     @property
     def axis(self) -> str:
@@ -223,9 +234,22 @@ def _wrapped(text: str, width: float) -> list[str]:
     return textwrap.wrap(text, max(int(width), 20)) or [""]
 
 
-def _title(axes: Any, text: str) -> None:
+def _legend_above(axes: Any) -> None:
+    legend = axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        columnspacing=1.1,
+        handlelength=1.5,
+        borderaxespad=0,
+        borderpad=0.2,
+    )
+    legend.set_in_layout(False)  # else a long one would make the picture narrow
+
+
+def _title(axes: Any, text: str, above: float = 0) -> None:
     inches = axes.get_figure(root=False).bbox.width / axes.get_figure(root=True).dpi
-    axes.set_title("\n".join(_wrapped(text, inches * 9)))
+    axes.set_title("\n".join(_wrapped(text, inches * 9)), pad=_STYLE["axes.titlepad"] + above)
 
 
 def _note(axes: Any, text: str) -> None:
@@ -244,12 +268,14 @@ def _note(axes: Any, text: str) -> None:
 
 
 def percent(share: float) -> str:
-    """Return a share in percent, with two digits where it is neither small nor nearly all."""
-    if 0 < share < 1e-4:
-        return f"{100 * share:.1g} %"
+    """Return a share in percent, with two or three digits."""
     if 0.9995 <= share < 1:
-        return f"{100 * share:.6g} %" if share < 1 - 1e-7 else "nearly 100 %"
-    return f"{100 * share:.3g} %" if share >= 0.1 else f"{100 * share:.2g} %"
+        text = "nearly 100"
+    elif share >= 0.1:
+        text = f"{100 * share:.3g}"
+    else:
+        text = f"{100 * share:.2g}"
+    return f"{text}\N{NO-BREAK SPACE}%"
 
 
 class Bars(NamedTuple):
@@ -278,6 +304,7 @@ def bars(histogram: Histogram) -> Bars | None:
     """Choose an axis for a histogram; None if no loss is finite."""
     finite = np.isfinite(histogram.lower) & np.isfinite(histogram.upper)
     lower, upper, counts = histogram.lower[finite], histogram.upper[finite], histogram.counts[finite].astype(float)
+    upper = np.where(lower == 0, 0.0, upper)  # what is in that bucket is 0
     total = float(histogram.counts.sum())
     if not counts.sum():
         return None
@@ -301,10 +328,13 @@ def bars(histogram: Histogram) -> Bars | None:
         middle = _quantiles(lower, counts, [0.5])[0]
         high = far + 0.02 * (far - low) if high - middle > 3 * (far - middle) > 0 else high
         low = near if middle - low > 3 * (middle - near) > 0 else low
-        if high - low <= abs(high) / 32:  # a bucket or little more: room around it
-            low, high = low - 0.05 * abs(low) - 1e-300, high + 0.05 * abs(high) + 1e-300
+        is_narrow = high - low <= abs(high) / 32  # a bucket or little more: room around it
+        if is_narrow or high == low:
+            low, high = (low, 1.0) if high == 0 else (low - 0.05 * abs(low), high + 0.05 * abs(high))
         edges = np.linspace(low, high, 61)
     cumulative = np.concatenate([[0.0], np.cumsum(counts)])
+    if not is_log and is_narrow:
+        lower = upper = lower / 2 + upper / 2  # bars are narrower than buckets
     points = np.stack([lower, upper], axis=1).ravel()
     below = np.stack([cumulative[:-1], cumulative[1:]], axis=1).ravel()
     at_edges = np.interp(edges, points, below, left=0.0, right=cumulative[-1])
@@ -331,8 +361,12 @@ def _quantiles(lower: Array, counts: Array, shares: list[float]) -> list[float]:
 def _log_axis(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(10, numticks=7))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    def shown(value: float, _: Any) -> str:
+        power = round(math.log10(value)) if value > 0 else 0
+        return f"{value:g}" if abs(power) < 5 else "10" + str(power).translate(_SUPERSCRIPTS)
+
+    axis.set_major_locator(LogLocator(10, numticks=6))
+    axis.set_major_formatter(FuncFormatter(shown))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -352,19 +386,26 @@ def _draw_histogram(part: Any, picture: Picture) -> None:
         _log_axis(axes.xaxis)
     axes.stairs(drawn.shares, drawn.edges, fill=True, color=BLUE, alpha=0.75)
     axes.set_xlim(drawn.edges[0], drawn.edges[-1])
-    axes.set_ylim(0, 1.16 * float(drawn.shares.max()))  # the legend lies above
+    axes.set_ylim(0, 1.04 * float(drawn.shares.max()))
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.grid(axis="x", visible=False)
     axes.set_ylabel("share of the rows")
-    half, most = picture.histogram.quantile([0.5, 0.99]).tolist()
-    marks = [("median", half, MUTED, "--"), ("mean", overall["mean"], ORANGE, "-"), ("99 %", most, MUTED, ":")]
+    half, most = np.clip(picture.histogram.quantile([0.5, 0.99]), overall["minimum"], overall["maximum"]).tolist()
+    few = picture.histogram.counts.sum() < 100
+    last = ("largest", overall["maximum"]) if few else ("99\N{NO-BREAK SPACE}%", most)
+    marks = [("median", half, MUTED, "--"), ("mean", overall["mean"], ORANGE, "-"), (*last, MUTED, ":")]
     for name, value, color, style in marks:
+        label = f"{name} {value:.4g}" if name == "mean" else f"{name} {value:.3g}"
         if drawn.edges[0] <= value <= drawn.edges[-1]:
-            axes.axvline(value, color=color, linestyle=style, label=f"{name} {value:.4g}")
-        else:
-            axes.plot([], [], color=color, linestyle=style, label=f"{name} {value:.4g} (not here)")
-    axes.legend(loc="upper left", ncols=3, columnspacing=1.2, handlelength=1.6, borderaxespad=0.1)
-    _title(axes, f"Half of the losses are up to {half:.3g}, and 1 % exceed {most:.3g}")
+            axes.axvline(value, color=color, linestyle=style, label=label)
+        elif math.isfinite(value):  # an arrow says where it would be
+            axes.plot([], [], color=color, linestyle=style, label=label + (" →" if value > half else " ←"))
+    _legend_above(axes)
+    end = f"the largest is {overall['maximum']:.3g}" if few else f"1\N{NO-BREAK SPACE}% exceed {most:.3g}"
+    if overall["minimum"] == overall["maximum"]:
+        _title(axes, f"All losses are {half:.4g}", above=13)
+    else:
+        _title(axes, f"Half of the losses are up to {half:.3g}, {end}", above=13)
     missing = [
         (drawn.zero, "are 0"),
         (drawn.below, "are below the axis"),
@@ -421,9 +462,9 @@ def _draw_shares(part: Any, picture: Picture, rows: Array, losses: Array) -> Non
         axes.annotate(
             f"{percent(mark)}: {percent(share)}",
             (mark, share),
-            (8, -5),
+            (8, -5) if share > 0.12 else (8, 3),
             textcoords="offset points",
-            va="top",
+            va="top" if share > 0.12 else "bottom",
             bbox={"boxstyle": "square,pad=0.15", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75},
         )
     if is_log:
@@ -492,7 +533,7 @@ def _draw_calibration(part: Any, picture: Picture, bins: Bins) -> None:
         label="observed, with 95 % intervals",
     )
     axes.set_ylabel("share that is right" if of_classes else "share that came true")
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
     share = bins.rows / bins.rows.sum()
     below.bar(bins.lower, share, bins.upper - bins.lower, align="edge", color=BLUE, alpha=0.75, linewidth=0)
     below.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -542,18 +583,23 @@ def group_lines(figures: Figures, most: int = MOST_GROUPS) -> list[GroupLine]:
             )
         )
     if len(middle):
-        total, means = int(rows[middle].sum()), mean[middle]
+        total, means = int(rows[middle].sum()), mean[middle][np.isfinite(mean[middle])]
         rest = GroupLine(
-            f"{len(middle):,} groups between", len(middle), total, math.nan, float(means.min()), float(means.max())
+            f"{len(middle):,} groups between",
+            len(middle),
+            total,
+            math.nan,
+            float(means.min(initial=math.inf)),
+            float(means.max(initial=-math.inf)),
         )
         lines.insert((most + 1) // 2, rest)
     return lines
 
 
 def interval(figures: Figures) -> tuple[Array, Array]:
-    """Return the ends of the 95 % intervals of the groups' means."""
+    """Return the ends of the 95 % intervals of the groups' means; NaN where a mean's error is not known."""
     mean = figures.column("mean")
-    margin = 1.959964 * np.nan_to_num(figures.column("standard_error"))
+    margin = 1.959964 * figures.column("standard_error")
     return mean - margin, mean + margin
 
 
@@ -562,10 +608,8 @@ def _draw_groups(part: Any, picture: Picture) -> None:
     axes = part.subplots()
     lines = group_lines(figures)
     overall = figures.overall["mean"]
-    finite = [line for line in lines if math.isfinite(line.low) and math.isfinite(line.high)]
-    means = [value for line in finite for value in ((line.mean,) if line.groups == 1 else (line.low, line.high))]
-    if math.isfinite(overall):
-        means.append(overall)
+    means = [value for line in lines for value in ((line.mean,) if line.groups == 1 else (line.low, line.high))]
+    means = [value for value in [*means, overall] if math.isfinite(value)]
     is_log = bool(means) and min(means) > 0 and max(means) > 50 * min(means)
     low, high = _range(lines, means, is_log)
     if is_log:
@@ -578,7 +622,8 @@ def _draw_groups(part: Any, picture: Picture) -> None:
                 [line.low, line.high], [place, place], color=MUTED, alpha=0.35, linewidth=7, solid_capstyle="butt"
             )
         elif math.isfinite(line.mean):
-            axes.plot([max(line.low, low), min(line.high, high)], [place, place], color=BLUE, linewidth=1.6)
+            if math.isfinite(line.high - line.low):
+                axes.plot([max(line.low, low), min(line.high, high)], [place, place], color=BLUE, linewidth=1.6)
             axes.plot([line.mean], [place], "o", color=BLUE, markersize=5)
         else:
             axes.annotate(f"{line.mean}", (0.985, place), xycoords=axes.get_yaxis_transform(), ha="right", va="center")
@@ -599,10 +644,12 @@ def _draw_groups(part: Any, picture: Picture) -> None:
     axes.set_ylabel(_short(", ".join(figures.by)))
     low_ends, high_ends = interval(figures)
     above, under = int((low_ends > overall).sum()), int((high_ends < overall).sum())
-    _title(
-        axes,
-        f"{above:,} of {figures.group_count:,} groups worse than all rows, {under:,} better, by their 95 % intervals",
-    )
+    if math.isfinite(overall):
+        found = f"{above:,} of {figures.group_count:,} groups worse than all rows, {under:,} better"
+        _title(axes, f"{found}, by their 95\N{NO-BREAK SPACE}% intervals")
+    else:
+        infinite = int((~np.isfinite(figures.column("mean"))).sum())
+        _title(axes, f"{infinite:,} of {figures.group_count:,} groups have no finite mean")
 
 
 def _range(lines: list[GroupLine], means: list[float], is_log: bool) -> tuple[float, float]:
@@ -613,7 +660,7 @@ def _range(lines: list[GroupLine], means: list[float], is_log: bool) -> tuple[fl
     low, high = to(min(means)), to(max(means))
     lengths = [line.high - line.low for line in lines if line.groups == 1 and math.isfinite(line.high - line.low)]
     # The interval of a few rows may be much longer than that of the others.
-    span = max(high - low, 0.0 if is_log else 2 * float(np.median(lengths))) or abs(high) or 1.0
+    span = max(high - low, 2 * float(np.median(lengths)) if lengths and not is_log else 0.0) or abs(high) or 1.0
     for line in lines:
         if math.isfinite(line.low) and math.isfinite(line.high):
             ends = [to(end) if not is_log or end > 0 else -math.inf for end in (line.low, line.high)]

@@ -22,6 +22,7 @@ from lossrs.definitions.embeddings import EmbeddingsLoss
 from lossrs.definitions.pointwise import PointwiseLoss
 from lossrs.definitions.rows import RowwiseLoss
 from lossrs.scoring.batches import BATCH_ROWS, ENDINGS, batches
+from lossrs.scoring.calibration import Calibration, has_probabilities
 from lossrs.scoring.columns import Labels, Numbers, ScoreError, groups_of, natural_order, near_misses, no_groups
 from lossrs.scoring.files import find_files
 from lossrs.scoring.per_sample import PerSample
@@ -50,6 +51,8 @@ class Score:
         is.
     starts : tuple of (int, Path)
         The numbers of the files' first rows, of those files that had rows.
+    calibration : Calibration or None
+        If it was asked for and the loss is one of probabilities: how often predictions came true.
     """
 
     files: tuple[Path, ...]
@@ -58,6 +61,7 @@ class Score:
     by: tuple[str, ...]
     result: Result
     starts: tuple[tuple[int, Path], ...] = dataclasses.field(repr=False)
+    calibration: Calibration | None = dataclasses.field(default=None, repr=False)
 
     @property
     def overall(self) -> Summary:
@@ -88,6 +92,7 @@ def score(
     per_sample: str | Path | None = None,
     batch_size: int = BATCH_ROWS,
     histogram: bool = False,
+    calibration: bool = False,
     progress: Callable[[int, int | None, Callable[[], float]], None] | None = None,
     **operands: str,
 ) -> Score:
@@ -120,6 +125,8 @@ def score(
         The most rows to hold at a time. It does not change any result.
     histogram : bool, default False
         Whether to keep histograms of the losses, for quantiles.
+    calibration : bool, default False
+        Whether to look how often predictions came true, where the loss is one of probabilities.
     progress : callable, optional
         Called after each batch with the rows that are done, the rows in all (None if not known), and a function that
         returns the mean so far.
@@ -162,6 +169,7 @@ def score(
         # So that there are groups, none, even if there is no row.
         accumulator.update_losses([], group=no_groups(survey.by))
     rows_of = RowLosses(accumulator, numbers, weights, vocabulary)
+    calibrated = Calibration() if calibration and has_probabilities(loss) else None
     starts: list[tuple[int, Path]] = []
     with (
         PerSample(per_sample, [file.path for file in found]) as output,
@@ -180,6 +188,8 @@ def score(
                     accumulator.add(terms, group=group, ids=ids, first_row=batch.first)
                 except (TypeError, OverflowError) as error:  # an integer of more than 64 bits
                     raise ScoreError(f"{batch.path}: {error}") from error
+                if calibrated is not None:
+                    calibrated.update_from(accumulator.loss, *operand_arrays, sample_weight=w)
             if progress:
                 progress(batch.done, survey.rows, lambda: accumulator.result().mean)
     defaults = {field.name: field.default for field in dataclasses.fields(lossrs.losses[loss])}
@@ -194,6 +204,7 @@ def score(
         tuple(survey.by),
         result,
         tuple(starts),
+        calibrated,
     )
 
 
