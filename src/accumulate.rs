@@ -14,8 +14,8 @@ mod sum;
 use bytes::{Reader, Writer};
 use group::{Group, Histogram, Worst};
 pub use group::{Mark, Name, Summary};
-use keys::Keys;
 pub use keys::{Column, Part, Texts};
+use keys::{Combinations, Keys};
 use sum::Term;
 
 use crate::drive::block;
@@ -134,10 +134,10 @@ impl State {
             self.update_ungrouped(isa, rows);
             return;
         }
-        let mut numbers = [0; BLOCK];
+        let (mut numbers, mut known) = ([0; BLOCK], Combinations::new(columns, rows.losses.len()));
         for start in (0..rows.losses.len()).step_by(BLOCK) {
             let numbers = &mut numbers[..BLOCK.min(rows.losses.len() - start)];
-            self.keys.numbers_of(columns, start, numbers);
+            self.keys.numbers_of(columns, &mut known, start, numbers);
             self.make_groups();
             for (i, &number) in numbers.iter().enumerate() {
                 if let Some(&later) = numbers.get(i + AHEAD) {
@@ -222,6 +222,19 @@ impl State {
                 self.worst[mine].merge(&other.worst[theirs], self.most_worst);
             }
         }
+    }
+
+    /// Numbers rows anew: those from `starts[i]` to before `starts[i + 1]` from `to[i]` on. Both increase, so that no two rows
+    /// change their order.
+    pub fn renumber(&mut self, starts: &[i64], to: &[i64]) {
+        let renumber = |row: &mut i64| {
+            let run = starts.partition_point(|start| start <= row).saturating_sub(1);
+            if let (Some(start), Some(to)) = (starts.get(run), to.get(run)) {
+                *row = row.wrapping_sub(*start).wrapping_add(*to);
+            }
+        };
+        self.groups.iter_mut().for_each(|group| group.renumber(renumber));
+        self.worst.iter_mut().for_each(|worst| worst.renumber(renumber));
     }
 
     /// All rows as one group: the state of no groups that has the same rows.

@@ -21,6 +21,9 @@ Array = NDArray[Any]
 Part: TypeAlias = int | str | bool | None
 Key: TypeAlias = Part | tuple[Part, ...]
 
+#: As `first_row`: rows have no numbers, because those would depend on how the rows are split.
+UNNUMBERED = int(np.iinfo(np.int64).min)
+
 _MAGIC = b"lossrs accumulator\n"
 _VERSION = 1
 
@@ -129,7 +132,7 @@ class Summary:
     minimum, maximum : float
         The smallest and the largest loss, not weighted; NaN if there are none.
     minimum_row, maximum_row : int or str or None
-        Where they are: the first row, or the smallest id, of several.
+        Where they are: the first row, or the smallest id, of several. None if there are none, or rows have no numbers.
     histogram : Histogram or None
         If it was asked for.
     worst : Worst or None
@@ -402,7 +405,7 @@ class Accumulator:
             Integers or strings that are reported for extreme rows. Integers take the place of the rows' numbers.
         first_row : int, optional
             The number of the first row; by default numbering goes on from the rows so far. States are merged with the
-            numbers as given.
+            numbers as given. With ``lossrs.accumulator.UNNUMBERED`` rows have none but their ids.
         """
         self.add(self.terms(*operands, sample_weight=sample_weight, **named), group=group, ids=ids, first_row=first_row)
 
@@ -487,6 +490,8 @@ class Accumulator:
             keys = [_keys(column, shape) for column in columns]
         numbers, names = (None, None) if ids is None else _ids(ids, shape)
         first = self._rows if first_row is None else int(first_row)
+        if first == UNNUMBERED and numbers is None:
+            numbers = np.full(rows, UNNUMBERED)
         flat = np.ascontiguousarray(row_losses).reshape(-1)
         weight, ignored = terms.weight, terms.ignored
         self._state.update(
@@ -522,6 +527,17 @@ class Accumulator:
 
     def _settings(self) -> tuple[str, ...]:
         return (repr(self.loss), f"histogram={self.histogram}", f"worst={self.worst}")
+
+    def renumber(self, starts: ArrayLike, to: ArrayLike) -> None:
+        """Give rows other numbers, before a merge with rows that have the same ones.
+
+        Parameters
+        ----------
+        starts, to : array_like of int
+            Rows from ``starts[i]`` to before ``starts[i + 1]`` are numbered from ``to[i]`` on. No two rows may change
+            their order.
+        """
+        self._state.renumber(np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(to, np.int64))
 
     def copy(self) -> Accumulator:
         """Return an equal accumulator that changes by itself."""
@@ -841,11 +857,12 @@ def _objects(column: Any) -> Array:
 
 
 def _rows(extremes: Array, rows: Array, names: list[str | None] | None) -> Array:
-    """Return where extremes are: numbers or names; None where there are none."""
-    missing = np.isnan(extremes)
-    if names is None and not missing.any():
+    """Return where extremes are: numbers or names; None where there are none, or rows have none."""
+    missing, unnumbered = np.isnan(extremes), rows == UNNUMBERED
+    if names is None and not (missing | unnumbered).any():
         return rows
     places = rows.astype(object)
+    places[unnumbered] = None
     if names is not None:
         for index, name in enumerate(names):
             if name is not None:

@@ -281,6 +281,14 @@ impl Group {
         (self.minimum, self.maximum)
     }
 
+    /// Numbers the rows anew, in the same order.
+    pub fn renumber(&mut self, renumber: impl Fn(&mut i64)) {
+        if self.minimum <= self.maximum {
+            renumber(&mut self.minimum_row);
+            renumber(&mut self.maximum_row);
+        }
+    }
+
     /// Adds what another group holds.
     pub fn merge(&mut self, other: &Self) {
         if self.rest().weighted.is_some() || other.rest().weighted.is_some() {
@@ -491,6 +499,11 @@ impl Worst {
         for mark in &other.0 {
             self.add(mark.clone(), most);
         }
+    }
+
+    /// Numbers the rows anew, in the same order.
+    pub fn renumber(&mut self, renumber: impl Fn(&mut i64)) {
+        self.0.iter_mut().for_each(|mark| renumber(&mut mark.row));
     }
 
     /// The rows, the worst first.

@@ -100,6 +100,14 @@ impl Accumulation {
         });
     }
 
+    /// Numbers rows anew: those from `starts[i]` to before `starts[i + 1]` from `to[i]` on.
+    fn renumber(&self, py: Python<'_>, starts: &Bound<'_, PyAny>, to: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (starts, to) = (Array::new("starts", starts)?, Array::new("to", to)?);
+        let (starts, to) = (starts.elements(Dtype::Int64)?, to.elements(Dtype::Int64)?);
+        py.detach(|| self.state().renumber(starts, to));
+        Ok(())
+    }
+
     /// An equal state that changes by itself.
     fn copy(&self, py: Python<'_>) -> Self {
         py.detach(|| Self(Mutex::new(self.state().clone())))

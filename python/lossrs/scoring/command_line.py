@@ -1,4 +1,4 @@
-"""The command ``lossrs``: ``score``, ``losses``, ``schema`` and ``info``."""
+"""The command ``lossrs``: ``score``, ``merge``, ``losses``, ``schema`` and ``info``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 import lossrs
+from lossrs.accumulator import Accumulator
 from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
+from lossrs.scoring.checkpoint import SECONDS
 from lossrs.scoring.columns import ScoreError, near_misses
 from lossrs.scoring.formats import schema
 from lossrs.scoring.presentation import Presentation, add_options, quiet_pipe
 from lossrs.scoring.progress import Progress
-from lossrs.scoring.score import score
+from lossrs.scoring.score import Score, score
+from lossrs.scoring.state import merge
+from lossrs.scoring.worst import write_worst
 
 _SCORE_HELP = """\
 Score the predictions in files: the mean of a loss with its standard error, its sum, and how many rows were read,
@@ -77,6 +81,16 @@ examples:
   lossrs score arrays.npz --loss cross_entropy --ignore-index -1 --weight 0.2,0.8 --input logits --target labels
   lossrs score 'runs/*.parquet' --loss cross_entropy --input 'p_*' --target species --labels cat,dog,hen
   lossrs score --loss cross_entropy --help     the options of that loss
+"""
+
+
+_MERGE_HELP = """\
+Merge what several runs of `lossrs score --save` have found, of shards or of other files, and print it as one run would
+have: to the bit the same. They must have asked the same, and no row may be in two.
+
+  lossrs score 'data/*.parquet' --loss mse_loss --input x --target y --shard 1/2 --save 1.state
+  lossrs score 'data/*.parquet' --loss mse_loss --input x --target y --shard 2/2 --save 2.state
+  lossrs merge 1.state 2.state
 """
 
 
@@ -168,7 +182,17 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         type=Path,
         help="write each row's (weighted) loss as column `loss` to a .parquet, .arrow, .csv or .npy file",
     )
-    add_options(of_score)
+    of_score.add_argument("--save", metavar="STATE", type=Path, help="write what `lossrs merge` merges with others")
+    of_score.add_argument(
+        "--checkpoint",
+        metavar="STATE",
+        type=Path,
+        help="keep what has been found here; the same command goes on from it after an interrupt, a kill or an error",
+    )
+    of_score.add_argument(
+        "--checkpoint-seconds", metavar="S", type=float, default=SECONDS, help="how often (default: %(default)s)"
+    )
+    _add_outputs(of_score)
     of_score.add_argument(
         "--batch-size",
         metavar="ROWS",
@@ -178,6 +202,17 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
     )
     if name is not None:
         _add_options(of_score, name)
+    of_merge = commands.add_parser(
+        "merge",
+        help="merge what several runs have saved",
+        description=_MERGE_HELP,
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
+    of_merge.set_defaults(run=_run_merge)
+    of_merge.add_argument("states", metavar="STATE", nargs="+", type=Path, help="what `lossrs score --save` wrote")
+    of_merge.add_argument("--save", metavar="STATE", type=Path, help="write what they make together")
+    _add_outputs(of_merge)
     of_losses = commands.add_parser("losses", help="list the losses with their options", allow_abbrev=False)
     of_losses.set_defaults(run=_run_losses)
     of_schema = commands.add_parser("schema", help="print the JSON schema of --format json", allow_abbrev=False)
@@ -185,6 +220,27 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
     of_info = commands.add_parser("info", help="print version, instruction set and threads", allow_abbrev=False)
     of_info.set_defaults(run=_run_info)
     return parser.parse_args(arguments)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add what `score` and `merge` have in common."""
+    add_options(parser)
+    parser.add_argument(
+        "--worst",
+        metavar=("K", "OUT"),
+        nargs=2,
+        action=_Worst,
+        default=(0, None),
+        help="write the K rows of the largest losses, with what they hold, to a .parquet, .arrow, .csv or .json file",
+    )
+
+
+class _Worst(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        count, path = values
+        if not count.isdecimal() or int(count) < 1:
+            parser.error(f"argument --worst: {count!r} is not a number of rows")
+        setattr(namespace, self.dest, (int(count), Path(path)))
 
 
 def _loss_name(arguments: Sequence[str]) -> str | None:
@@ -265,7 +321,11 @@ def _run_score(parsed: argparse.Namespace) -> int:
     def given(prefix: str) -> dict[str, Any]:
         return {name.removeprefix(prefix): value for name, value in vars(parsed).items() if name.startswith(prefix)}
 
-    with Presentation(parsed, parsed.loss_name, given("loss."), grouped=bool(parsed.by)) as presentation:
+    try:
+        nothing = Accumulator(lossrs.losses[parsed.loss_name](**given("loss.")))
+    except (ValueError, TypeError) as error:
+        raise ScoreError(f"{parsed.loss_name}: {error}") from error
+    with Presentation(parsed, nothing, grouped=bool(parsed.by)) as presentation:
         with Progress(enabled=not parsed.quiet) as progress:
             found = score(
                 parsed.files,
@@ -278,11 +338,37 @@ def _run_score(parsed: argparse.Namespace) -> int:
                 shard=parsed.shard,
                 per_sample=parsed.per_sample,
                 batch_size=parsed.batch_size,
-                histogram=presentation.histogram,
-                calibration=presentation.calibration,
+                histogram=bool(presentation.quantiles) or presentation.draws,
+                calibration=presentation.draws,
+                worst=parsed.worst[0],
+                worst_output=parsed.worst[1],
+                save=parsed.save,
+                checkpoint=parsed.checkpoint,
+                checkpoint_seconds=parsed.checkpoint_seconds,
                 progress=progress,
                 **given("operand."),
             )
+        status = presentation.show(found)
+    if parsed.checkpoint is not None:
+        parsed.checkpoint.unlink(missing_ok=True)
+    return status
+
+
+def _run_merge(parsed: argparse.Namespace) -> int:
+    state = merge(parsed.states)
+    question, found = state.question, Score.of(state)
+    count, path = parsed.worst
+    if count > question.worst:
+        raise ScoreError(f"{parsed.states[0]}: keeps the {question.worst} worst rows; {count} are asked for")
+    with Presentation(parsed, question.accumulator(), grouped=bool(question.by)) as presentation:
+        if presentation.quantiles and not question.histogram:
+            raise ScoreError(f"{parsed.states[0]}: was saved without --quantiles, and so cannot tell any")
+        if parsed.save is not None:
+            state.save(parsed.save)
+        if path is not None:
+            write_worst(found.worst[:count], path, parsed.states)
+        if state.missing:
+            print(f"lossrs: warning: shards {', '.join(state.missing)} are missing", file=sys.stderr)
         return presentation.show(found)
 
 

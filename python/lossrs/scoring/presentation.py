@@ -7,14 +7,12 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import lossrs
 from lossrs.accumulator import Accumulator
-from lossrs.scoring.columns import ScoreError
 from lossrs.scoring.condition import Condition
 from lossrs.scoring.figures import NAMES, PLACES, Figures
 from lossrs.scoring.formats import FORMATS, Results
@@ -79,40 +77,33 @@ class Presentation:
     ----------
     parsed : argparse.Namespace
         With the options of `add_options`, and `command`, the words of the command.
-    loss : str
-        The name of the loss.
-    options : mapping
-        Its options.
+    nothing : Accumulator
+        One of the loss, without rows: it tells which figures there will be.
     grouped : bool
         Whether there will be groups.
 
     Attributes
     ----------
-    histogram, calibration : bool
-        What has to be kept for it.
+    quantiles : list of float
+        The shares of the quantiles that are needed, and so histograms.
+    draws : bool
+        Whether there will be pictures, of histograms and calibrations.
     """
 
-    def __init__(self, parsed: argparse.Namespace, loss: str, options: Mapping[str, Any], *, grouped: bool) -> None:
+    def __init__(self, parsed: argparse.Namespace, nothing: Accumulator, *, grouped: bool) -> None:
         self._parsed, self._began = parsed, time.monotonic()
-        self._conditions: list[Condition] = []
-        if parsed.fail_if:
-            try:
-                derived = Accumulator(lossrs.losses[loss](**options)).result().derived
-            except (ValueError, TypeError) as error:
-                raise ScoreError(f"{loss}: {error}") from error
-            names = [name for name in NAMES if name not in PLACES] + list(derived)
-            self._conditions = [Condition(text, names, grouped=grouped) for text in parsed.fail_if]
+        names = [name for name in NAMES if name not in PLACES] + list(nothing.result().derived)
+        self._conditions = [Condition(text, names, grouped=grouped) for text in parsed.fail_if]
         needed = (share for condition in self._conditions for share in condition.quantiles)
-        self._quantiles = [*parsed.quantiles, *needed]
-        self.calibration = parsed.plot is not None or parsed.report is not None
-        self.histogram = bool(self._quantiles) or self.calibration
+        self.quantiles = [*parsed.quantiles, *needed]
+        self.draws = parsed.plot is not None or parsed.report is not None
         self._outputs = contextlib.ExitStack()
         self._plot: Output | None = None
         self._report: Output | None = None
 
     def __enter__(self) -> Self:
         """Open the outputs, so that one that cannot be written is an error now."""
-        if self.calibration:
+        if self.draws:
             from lossrs.scoring import plot
 
             with contextlib.ExitStack() as opened:
@@ -134,7 +125,7 @@ class Presentation:
     def show(self, score: Score) -> int:
         """Print a result, write the outputs and return the exit status."""
         run = Run(self._parsed.command, score.overall.rows, time.monotonic() - self._began, peak_memory())
-        results = Results(score, Figures(score.overall, score.groups, score.by, self._quantiles), run)
+        results = Results(score, Figures(score.overall, score.groups, score.by, self.quantiles), run)
         if self._plot is not None:
             from lossrs.scoring.plot import Picture, write_picture
 

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 import lossrs
-from lossrs.accumulator import Worst
 from lossrs.scoring.figures import Figure, on_one_line, shown
 from lossrs.scoring.formats import Results, path_text
 from lossrs.scoring.plot import (
@@ -48,7 +47,7 @@ def report(results: Results) -> str:
     sections = [
         _pictures(picture),
         _groups(results),
-        _worst(results, score.overall.worst),
+        _worst(score.worst),
         _all_figures(results),
         _calibration(picture),
         _request(results),
@@ -155,20 +154,18 @@ def _groups(results: Results) -> str:
     return _section(f"Groups ({figures.group_count:,})", note + _table(header, rows, foot))
 
 
-def _worst(results: Results, worst: Worst | None) -> str:
-    if worst is None or not len(worst.losses):
+def _worst(rows: list[dict[str, Any]]) -> str:
+    if not rows:
         return ""
-    loss = Figure("loss", "loss", ".8g")
-    rows = []
-    for index, (value, row) in enumerate(zip(worst.losses.tolist(), worst.rows.tolist(), strict=True)):
-        if index == MOST_WORST:
-            break
-        name = None if worst.ids is None else worst.ids[index]
-        path, number = results.score.place(row) if name is None else (None, name)
-        where = "" if path is None else path_text(path)
-        place = _cell(number) if name is not None else _cell(number, Figure("row", "row", "d"))
-        rows.append(_cell(value, loss) + f'<td class="text">{_text(where)}</td>' + place)
-    return _section("Worst rows", _table([("loss", False), ("file", True), ("row", False)], rows))
+    number, count = Figure("", "", ".8g"), Figure("", "", "d")
+
+    def cell(value: Any) -> str:
+        return _cell(value, number if isinstance(value, float) else count if isinstance(value, int) else None)
+
+    names = list(rows[0])
+    header = [(name, not isinstance(rows[0][name], int | float)) for name in names]
+    body = ("".join(cell(row.get(name)) for name in names) for row in rows[:MOST_WORST])
+    return _section("Worst rows", _table(header, body))
 
 
 def _all_figures(results: Results) -> str:
