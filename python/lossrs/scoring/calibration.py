@@ -26,6 +26,11 @@ def has_probabilities(loss: str) -> bool:
     return loss in _BINARY + _CLASSES
 
 
+def is_of_classes(loss: str) -> bool:
+    """Tell whether it is the likeliest of classes that may be right."""
+    return loss in _CLASSES
+
+
 def _edges() -> Array:
     """Cut [0, 1] into fortieths, and the first and the last of them by halves and quarters of what is left."""
     fortieths = np.arange(1, 40) / 40

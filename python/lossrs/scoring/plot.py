@@ -6,7 +6,9 @@ and histograms alone, so that pictures cost the same whatever the number of rows
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from lossrs.accumulator import Histogram
-from lossrs.scoring.calibration import EDGES, Bins, Calibration
+from lossrs.scoring.calibration import EDGES, Bins, Calibration, is_of_classes
 from lossrs.scoring.columns import Array, ScoreError
 from lossrs.scoring.figures import Figures, on_one_line, shown
 from lossrs.scoring.formats import Results
@@ -28,6 +30,7 @@ ENDINGS = (".png", ".svg", ".pdf")
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 INK, MUTED, RULE, PAPER = "#1a1c1f", "#5b6067", "#dfe1e5", "#ffffff"
 MOST_GROUPS = 30
+_LARGE = 1e300  # what is larger would overflow in sums of ends of axes
 
 _STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -181,32 +184,34 @@ def write_picture(output: Output, picture: Picture) -> None:
                     panel.draw(column)
         else:
             figure.text(0.5, 0.4, "no rows to draw", ha="center", color=MUTED)
-        _save(figure, output.file, output)
+        output.write(_saved(figure, output.ending[1:]))
 
 
 def svg(panel: Panel, width: float = 5.6) -> bytes:
     """Return a picture as SVG, for a page."""
-    import io
-
     with _style():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(2 * width if panel.wide else width, panel.height), layout="constrained")
         figure.set_facecolor("none")
         panel.draw(figure)
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return drawn.getvalue()
+        return _saved(figure, "svg")
 
 
-def _save(figure: Any, file: Any, output: Output) -> None:
-    kind = output.ending[1:]
-    # Without the date, the same score gives the same bytes.
-    metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    try:
-        figure.savefig(file, format=kind, dpi=150, metadata=metadata)
-    except OSError as error:
-        raise output.failed(error) from error
+def _saved(figure: Any, kind: str) -> bytes:
+    # Without dates, the same score gives the same bytes.
+    metadata = {"png": {}, "svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}[kind]
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=150, metadata=metadata)
+    return _numbered(drawn.getvalue()) if kind == "svg" else drawn.getvalue()
+
+
+def _numbered(drawn: bytes) -> bytes:
+    """Give the parts of an SVG file that are used again numbers: their names are hashes of the last bits of places."""
+    names: dict[bytes, bytes] = {}
+    for name in re.findall(rb'\bid="([A-Za-z][0-9a-f]{10})"', drawn):
+        names.setdefault(name, b"%s%d" % (name[:1], len(names)))
+    return re.sub(rb"\b[A-Za-z][0-9a-f]{10}\b", lambda found: names.get(found[0], found[0]), drawn)
 
 
 @contextmanager
@@ -219,7 +224,7 @@ def _style() -> Iterator[None]:
     known = set(font_manager.get_font_names())
     fonts = {"font.family": ["DejaVu Sans", *(name for name in _FONTS if name in known)]}
     # Groups may be named in letters that no font has: those are drawn as boxes.
-    with matplotlib.rc_context(_STYLE | fonts), warnings.catch_warnings():
+    with matplotlib.rc_context(_STYLE | fonts), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         logger = logging.getLogger("matplotlib")
         level = logger.level
@@ -301,56 +306,53 @@ class Bars(NamedTuple):
 
 
 def bars(histogram: Histogram) -> Bars | None:
-    """Choose an axis for a histogram; None if no loss is finite."""
-    finite = np.isfinite(histogram.lower) & np.isfinite(histogram.upper)
-    lower, upper, counts = histogram.lower[finite], histogram.upper[finite], histogram.counts[finite].astype(float)
-    upper = np.where(lower == 0, 0.0, upper)  # what is in that bucket is 0
+    """Choose an axis for a histogram; None if no loss can be drawn."""
     total = float(histogram.counts.sum())
-    if not counts.sum():
+    can = (histogram.upper > -_LARGE) & (histogram.lower < _LARGE)
+    lower, upper, counts = histogram.lower[can], histogram.upper[can], histogram.counts[can].astype(np.float64)
+    if not counts.size:
         return None
-    infinite = float(histogram.counts[~finite].sum()) / total
-    zero = counts[lower == 0].sum()
-    positive = lower > 0
-    low, high = lower[0], upper[-1]
-    is_log = False
-    if low >= 0 and positive.any() and zero < counts.sum() / 2:
-        first, last = _quantiles(lower[positive], counts[positive], [0.01, 0.99])
-        is_log = bool(last >= 100 * first)
-    if is_log:
-        low, far = _quantiles(lower[positive], counts[positive], [0.001, 0.9999])
-        high = min(high, far * 1e3)
-        decades = max(math.log10(high) - math.log10(low), 0.1)
-        edges = np.logspace(math.log10(low), math.log10(high), int(np.clip(round(10 * decades), 30, 90)) + 1)
-    else:
-        if low >= 0 and low < 0.3 * high:
-            low = 0.0
-        near, far = _quantiles(lower, counts, [0.001, 0.999])
-        middle = _quantiles(lower, counts, [0.5])[0]
-        high = far + 0.02 * (far - low) if high - middle > 3 * (far - middle) > 0 else high
-        low = near if middle - low > 3 * (middle - near) > 0 else low
-        is_narrow = high - low <= abs(high) / 32  # a bucket or little more: room around it
-        if is_narrow or high == low:
-            low, high = (low, 1.0) if high == 0 else (low - 0.05 * abs(low), high + 0.05 * abs(high))
-        edges = np.linspace(low, high, 61)
+    upper = np.where(lower == 0, 0.0, upper)  # what is in that bucket is 0
+    edges, is_log = _axis(lower, upper, counts)
+    if edges[-1] - edges[0] < abs(edges[0]) / 8:
+        lower = upper = lower / 2 + upper / 2  # bars may be narrower than buckets
     cumulative = np.concatenate([[0.0], np.cumsum(counts)])
-    if not is_log and is_narrow:
-        lower = upper = lower / 2 + upper / 2  # bars are narrower than buckets
     points = np.stack([lower, upper], axis=1).ravel()
-    below = np.stack([cumulative[:-1], cumulative[1:]], axis=1).ravel()
-    at_edges = np.interp(edges, points, below, left=0.0, right=cumulative[-1])
-    # A point mass at the first edge is in the first bar.
-    at_edges[0] = counts[upper < edges[0]].sum() if not is_log else at_edges[0]
-    shares = np.diff(at_edges) / total
-    hidden_zero = zero / total if is_log else 0.0
+    at_edges = np.interp(edges, points, np.stack([cumulative[:-1], cumulative[1:]], axis=1).ravel())
+    if not is_log:
+        at_edges[0] = counts[upper < edges[0]].sum()  # what is all at the first edge is in the first bar
+    zero = counts[lower == 0].sum() if is_log else 0.0
+    infinite = np.isinf(histogram.upper)
+    beyond = [histogram.counts[of & ~infinite & ~can].sum() for of in (histogram.upper < 0, histogram.lower > 0)]
     return Bars(
         edges,
-        shares,
+        np.diff(at_edges) / total,
         is_log,
-        hidden_zero,
-        max(at_edges[0] / total - hidden_zero, 0.0),
-        max((cumulative[-1] - at_edges[-1]) / total, 0.0),
-        infinite,
+        zero / total,
+        max(at_edges[0] - zero + beyond[0], 0.0) / total,
+        max(cumulative[-1] - at_edges[-1] + beyond[1], 0.0) / total,
+        float(histogram.counts[infinite].sum()) / total,
     )
+
+
+def _axis(lower: Array, upper: Array, counts: Array) -> tuple[Array, bool]:
+    """Return the edges of bars for buckets, and whether they are those of a logarithmic axis."""
+    positive = lower > 0
+    low, high = float(lower[0]), float(upper[-1])
+    if low >= 0 and counts[positive].sum() > counts.sum() / 2:
+        first, last = _quantiles(lower[positive], counts[positive], [0.01, 0.99])
+        if last >= 150 * first:
+            low, far = _quantiles(lower[positive], counts[positive], [0.001, 0.9999])
+            ends = math.log10(low), math.log10(min(high, far * 1e3))
+            return np.logspace(*ends, int(np.clip(round(10 * (ends[1] - ends[0])), 30, 90)) + 1), True
+    if 0 <= low < 0.3 * high:
+        low = 0.0
+    near, middle, far = _quantiles(lower, counts, [0.001, 0.5, 0.999])
+    high = far + 0.02 * (far - low) if high - middle > 3 * (far - middle) > 0 else high
+    low = near if middle - low > 3 * (middle - near) > 0 else low
+    if high - low <= abs(high) / 32:  # a bucket or little more: room around it
+        low, high = (0.0, 1.0) if high == 0 else (low - 0.05 * abs(low), high + 0.05 * abs(high))
+    return np.linspace(low, high, 61), False
 
 
 def _quantiles(lower: Array, counts: Array, shares: list[float]) -> list[float]:
@@ -362,7 +364,7 @@ def _log_axis(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     def shown(value: float, _: Any) -> str:
-        power = round(math.log10(value)) if value > 0 else 0
+        power = round(math.log10(value)) if 0 < value < math.inf else 0
         return f"{value:g}" if abs(power) < 5 else "10" + str(power).translate(_SUPERSCRIPTS)
 
     axis.set_major_locator(LogLocator(10, numticks=6))
@@ -379,7 +381,7 @@ def _draw_histogram(part: Any, picture: Picture) -> None:
     overall = picture.figures.overall
     axes.set_xlabel(picture.axis)
     if drawn is None:
-        _title(axes, "No loss is finite")
+        _title(axes, "No loss can be drawn")
         return
     if drawn.is_log:
         axes.set_xscale("log")
@@ -506,7 +508,7 @@ def _draw_calibration(part: Any, picture: Picture, bins: Bins) -> None:
     assert picture.calibration is not None
     axes, below = part.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     rare = is_rare(picture.calibration.bins())
-    of_classes = "binary" not in picture.loss and "sigmoid" not in picture.loss
+    of_classes = is_of_classes(picture.loss)
     ends = bins.intervals()
     if rare:
         kept = (bins.predicted > 0) & (bins.observed > 0)
@@ -583,7 +585,7 @@ def group_lines(figures: Figures, most: int = MOST_GROUPS) -> list[GroupLine]:
             )
         )
     if len(middle):
-        total, means = int(rows[middle].sum()), mean[middle][np.isfinite(mean[middle])]
+        total, means = int(rows[middle].sum()), mean[middle][np.abs(mean[middle]) < _LARGE]
         rest = GroupLine(
             f"{len(middle):,} groups between",
             len(middle),
@@ -609,7 +611,7 @@ def _draw_groups(part: Any, picture: Picture) -> None:
     lines = group_lines(figures)
     overall = figures.overall["mean"]
     means = [value for line in lines for value in ((line.mean,) if line.groups == 1 else (line.low, line.high))]
-    means = [value for value in [*means, overall] if math.isfinite(value)]
+    means = [value for value in [*means, overall] if abs(value) < _LARGE]
     is_log = bool(means) and min(means) > 0 and max(means) > 50 * min(means)
     low, high = _range(lines, means, is_log)
     if is_log:
@@ -621,12 +623,14 @@ def _draw_groups(part: Any, picture: Picture) -> None:
             axes.plot(
                 [line.low, line.high], [place, place], color=MUTED, alpha=0.35, linewidth=7, solid_capstyle="butt"
             )
-        elif math.isfinite(line.mean):
+        elif abs(line.mean) < _LARGE:
             if math.isfinite(line.high - line.low):
                 axes.plot([max(line.low, low), min(line.high, high)], [place, place], color=BLUE, linewidth=1.6)
             axes.plot([line.mean], [place], "o", color=BLUE, markersize=5)
         else:
-            axes.annotate(f"{line.mean}", (0.985, place), xycoords=axes.get_yaxis_transform(), ha="right", va="center")
+            axes.annotate(
+                f"{line.mean:.3g}", (0.985, place), xycoords=axes.get_yaxis_transform(), ha="right", va="center"
+            )
         count = f"{line.rows:,}"
         axes.annotate(
             count, (1.01, place), xycoords=axes.get_yaxis_transform(), va="center", color=MUTED, annotation_clip=False
@@ -634,7 +638,7 @@ def _draw_groups(part: Any, picture: Picture) -> None:
     axes.annotate(
         "rows", (1.01, -0.9), xycoords=axes.get_yaxis_transform(), va="center", color=MUTED, annotation_clip=False
     )
-    if math.isfinite(overall):
+    if abs(overall) < _LARGE:
         axes.axvline(overall, color=ORANGE, linewidth=1.4, zorder=1, label=f"all rows: {overall:.4g}")
         axes.legend(loc="best")
     axes.set_yticks(range(len(lines)), [line.label for line in lines])
