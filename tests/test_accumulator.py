@@ -18,6 +18,7 @@ from cases import CASES, FLOATS, PLAIN, instruction_set
 from hypothesis import given
 from hypothesis import strategies as st
 from lossrs import Accumulator
+from lossrs.accumulator import UNNUMBERED
 
 LOSS = lossrs.MSELoss()
 
@@ -706,6 +707,21 @@ def test_many_groups_in_many_threads(rng):
     groups = whole.result().groups
     sums = np.bincount(group, losses)
     np.testing.assert_allclose(groups.sum, sums[sums > 0], rtol=1e-12)
+
+
+def test_rows_without_numbers():
+    losses, ids = [1.0, 5.0, 5.0, 0.5], ["w", "y", "x", "z"]
+    for named in (None, ids):
+        whole, parts = (Accumulator(LOSS, worst=2 if named else 0) for _ in range(2))
+        whole.update_losses(losses, ids=named, first_row=UNNUMBERED, group=[0, 0, 1, 1])
+        for row in (2, 0, 3, 1):
+            one = None if named is None else [named[row]]
+            parts.update_losses([losses[row]], ids=one, first_row=UNNUMBERED, group=[row // 2])
+        assert parts.to_bytes() == whole.to_bytes()
+        result = Accumulator.from_bytes(whole.to_bytes()).result()
+        assert (result.minimum_row, result.maximum_row) == (("z", "x") if named else (None, None))
+        assert result.groups.maximum_row.tolist() == (["y", "x"] if named else [None, None])
+        assert result.worst is None if named is None else result.worst.ids == ["x", "y"]
 
 
 def test_groups_in_another_order():

@@ -54,6 +54,11 @@ FORMS = {
     "categories": lambda: arrow().set_column(3, "country", arrow()["country"].dictionary_encode()),
     "pandas": pandas,
     "pandas from Arrow": lambda: arrow().to_pandas(types_mapper=pytest.importorskip("pandas").ArrowDtype),
+    "Polars' strings": lambda: arrow().cast(
+        pa.schema(
+            [field.with_type(pa.string_view()) if field.type == pa.string() else field for field in arrow().schema]
+        )
+    ),
     "anything that gives Arrow": lambda: Stream(arrow()),
 }
 

@@ -205,26 +205,26 @@ class _Rows:
 
     def add(self, table: Any) -> None:
         """Add the losses of a table."""
-        batch, terms = self._terms(table)
-        if terms is None or self._chosen is None:
+        found = self._terms(table)
+        if found is None:
             return
-        group: Any = self._chosen.get("group")
-        group = None if group is None else groups_of(group, batch)
+        batch, terms = found
+        group = None if self._group is None else groups_of(self._group, batch)
         self.total.add(terms, group=group, ids=self._ids(batch), first_row=UNNUMBERED)
 
     def losses(self, table: Any) -> Array:
         """Return the losses of a table."""
-        _, terms = self._terms(table)
-        return np.empty(0) if terms is None else terms.losses.astype(np.float64)
+        found = self._terms(table)
+        return np.empty(0) if found is None else found[1].losses.astype(np.float64)
 
-    def _terms(self, given: Any) -> tuple[Batch, Terms | None]:
-        names, rows, column = _opened(given)
+    def _terms(self, table: Any) -> tuple[Batch, Terms] | None:
+        names, rows, column = _opened(table)
         if not rows:
             # It may have no columns either: the empty blocks of Ray.
-            return Batch(self._source, 0, 0, 0, 0, {}, {}), None
+            return None
         chosen = self._columns.of(names, str(self._source))
         if self._chosen is None:
-            self._chosen, self._losses = chosen, self._row_losses(chosen)
+            self._choose(chosen)
         elif chosen != self._chosen:
             raise ScoreError(f"{self._source}: the columns are {chosen}, those of tables before {self._chosen}")
         arrays = {}
@@ -233,7 +233,7 @@ class _Rows:
                 arrays[name] = column(name)
             except (ValueError, TypeError) as error:
                 raise ScoreError(f"{self._source}: column {name!r}: {error}") from None
-        batch = Batch(self._source, rows, 0, 0, rows, arrays, arrays)
+        batch = Batch(self._source, rows, 0, 0, rows, arrays, arrays, self._source, rows)
         try:
             return batch, self._losses(*self._losses.read(batch), batch)
         except ScoreError as error:
@@ -242,14 +242,14 @@ class _Rows:
                 raise
             raise ScoreError(f"{error} (id {np.asarray(self._ids(batch)).item(cause.row)!r})") from cause
 
-    def _row_losses(self, chosen: Mapping[str, list[str]]) -> RowLosses:
+    def _choose(self, chosen: dict[str, list[str]]) -> None:
+        """Settle on the columns of the first table."""
         labels = None if self._columns.labels is None else Labels(self._columns.labels)
         # In the order in which the loss takes them.
-        operands = {
-            name: Numbers(chosen[name], labels if name == "target" else None) for name in self.total.loss.operands
-        }
-        weight = Numbers(chosen["sample_weight"]) if "sample_weight" in chosen else None
-        return RowLosses(self.total, operands, weight, labels)
+        roles = [role for role in (*self.total.loss.operands, "sample_weight") if role in chosen]
+        numbers = {role: Numbers(chosen[role], labels if role == "target" else None) for role in roles}
+        self._chosen, self._group = chosen, chosen.get("group")
+        self._losses = RowLosses(self.total, numbers, labels)
 
     def _ids(self, batch: Batch) -> Any:
         if self._columns.ids is None:

@@ -406,6 +406,9 @@ def _arrow_distinct(name: str, column: Any, batch: Batch) -> tuple[list[Part], A
         return [None], np.zeros(batch.rows, np.intp)
     if types.is_temporal(kind):
         column, kind = column.cast(pa.string()), pa.string()
+    elif types.is_string_view(column.type):
+        # Polars' strings, whose rows can't be taken.
+        column, kind = column.cast(pa.large_string()), pa.large_string()
     is_string = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     if not (is_string or types.is_integer(kind) or types.is_boolean(kind)):
         raise _no_keys(name, str(column.type), batch)

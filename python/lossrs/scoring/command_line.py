@@ -23,7 +23,7 @@ from lossrs.scoring.presentation import Presentation, add_options, quiet_pipe
 from lossrs.scoring.progress import Progress
 from lossrs.scoring.score import Score, score
 from lossrs.scoring.state import merge
-from lossrs.scoring.worst import write_worst
+from lossrs.scoring.worst import worst_file, write_worst
 
 _SCORE_HELP = """\
 Score the predictions in files: the mean of a loss with its standard error, its sum, and how many rows were read,
@@ -363,6 +363,8 @@ def _run_merge(parsed: argparse.Namespace) -> int:
     with Presentation(parsed, question.accumulator(), grouped=bool(question.by)) as presentation:
         if presentation.quantiles and not question.histogram:
             raise ScoreError(f"{parsed.states[0]}: was saved without --quantiles, and so cannot tell any")
+        if path is not None:
+            worst_file(path, parsed.states).close(whole=False)  # what cannot be written is an error at once
         if parsed.save is not None:
             state.save(parsed.save)
         if path is not None:
