@@ -192,7 +192,7 @@ def svg(panel: Panel, width: float = 5.6) -> bytes:
     with _style():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(2 * width if panel.wide else width, panel.height), layout="constrained")
+        figure = Figure(figsize=(2.6 * width if panel.wide else width, panel.height), layout="constrained")
         figure.set_facecolor("none")
         panel.draw(figure)
         return _saved(figure, "svg")
@@ -458,7 +458,7 @@ def _draw_shares(part: Any, picture: Picture, rows: Array, losses: Array) -> Non
     for mark in marks if is_log else marks[1:]:
         share = float(np.interp(mark, rows, losses))
         axes.plot([mark], [share], "o", color=ORANGE, markersize=5, clip_on=False, zorder=3)
-        if share > 0.97 and labelled > 0.9:  # they would lie on each other
+        if labelled > 0.8 and share < labelled + 0.1:  # they would lie on each other
             continue
         labelled = share
         axes.annotate(
@@ -478,7 +478,7 @@ def _draw_shares(part: Any, picture: Picture, rows: Array, losses: Array) -> Non
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
     axes.set_xlabel("share of the rows, the worst first" + (" (weights left out)" if picture.is_weighted else ""))
     axes.set_ylabel("share of the total loss")
-    axes.legend(loc="lower left" if is_log else "lower right")
+    axes.legend(loc="best")
     assert picture.histogram is not None
     worst = 0.01 if is_log else 0.1
     share = float(np.interp(worst, rows, losses))
@@ -493,7 +493,7 @@ def display_bins(calibration: Calibration) -> Bins:
     fine = calibration.bins()
     if is_rare(fine):
         small = EDGES[EDGES < 0.025]
-        return calibration.bins(np.concatenate([small[:1], small[1::2], EDGES[EDGES >= 0.025]]))
+        return calibration.bins(np.concatenate([small[:1], small[1::2], np.array([1, 2, 4, 8, 16, 40]) / 40]))
     return calibration.bins(np.arange(21) / 20)
 
 
@@ -511,21 +511,22 @@ def _draw_calibration(part: Any, picture: Picture, bins: Bins) -> None:
     of_classes = is_of_classes(picture.loss)
     ends = bins.intervals()
     if rare:
-        kept = (bins.predicted > 0) & (bins.observed > 0)
-        low = float(min(bins.predicted[kept].min(initial=1e-3), bins.observed[kept].min(initial=1e-3)) / 2)
+        kept = bins.observed > 0  # there is no place for 0
+        predicted, observed, ends = bins.predicted[kept], bins.observed[kept], (ends[0][kept], ends[1][kept])
+        low = float(min(predicted.min(initial=1e-3), observed.min(initial=1e-3)) / 2)
         axes.set_xscale("log")
         axes.set_yscale("log", nonpositive="clip")
         axes.set_xlim(low, 1)
         axes.set_ylim(low, 1)
     else:
-        low = 0.0
+        predicted, observed, low = bins.predicted, bins.observed, 0.0
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
     axes.plot([low, 1], [low, 1], color=MUTED, linestyle="--", linewidth=1.2, label="calibrated")
     axes.errorbar(
-        bins.predicted,
-        bins.observed,
-        yerr=np.maximum([bins.observed - ends[0], ends[1] - bins.observed], 0),
+        predicted,
+        observed,
+        yerr=np.maximum([observed - ends[0], ends[1] - observed], 0),
         color=BLUE,
         marker="o",
         markersize=4.5,
@@ -545,13 +546,12 @@ def _draw_calibration(part: Any, picture: Picture, bins: Bins) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         _log_axis(axis) if rare else axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     weight = bins.weight.sum()
-    predicted = float((bins.weight * bins.predicted).sum() / weight)
-    observed = float((bins.weight * bins.observed).sum() / weight)
+    said, found = (percent(float((bins.weight * of).sum() / weight)) for of in (bins.predicted, bins.observed))
     error = f"calibration error {bins.error:.2g}"
     if of_classes:
-        _title(axes, f"Sure of {percent(predicted)} on average, right in {percent(observed)}: {error}")
+        _title(axes, f"Sure of {said} on average, right in {found}: {error}")
     else:
-        _title(axes, f"Predicted {percent(predicted)} on average, observed {percent(observed)}: {error}")
+        _title(axes, f"Predicted {said} on average, observed {found}: {error}")
 
 
 class GroupLine(NamedTuple):
