@@ -7,6 +7,7 @@ and histograms alone, so that pictures cost the same whatever the number of rows
 from __future__ import annotations
 
 import io
+import logging
 import math
 import re
 import textwrap
@@ -100,9 +101,22 @@ _UNITS = {
 def require_matplotlib(purpose: str) -> None:
     """Say what to install, if matplotlib is missing."""
     try:
-        import matplotlib  # noqa: F401
+        with _quiet():
+            import matplotlib  # noqa: F401
     except ImportError:
         raise ScoreError(f"{purpose} needs matplotlib: pip install 'lossrs[score]'") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep matplotlib from telling people what it does with fonts and caches."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -216,23 +230,16 @@ def _numbered(drawn: bytes) -> bytes:
 
 @contextmanager
 def _style() -> Iterator[None]:
-    import logging
+    with _quiet(), warnings.catch_warnings(), np.errstate(all="ignore"):
+        import matplotlib
+        from matplotlib import font_manager
 
-    import matplotlib
-    from matplotlib import font_manager
-
-    known = set(font_manager.get_font_names())
-    fonts = {"font.family": ["DejaVu Sans", *(name for name in _FONTS if name in known)]}
-    # Groups may be named in letters that no font has: those are drawn as boxes.
-    with matplotlib.rc_context(_STYLE | fonts), warnings.catch_warnings(), np.errstate(all="ignore"):
+        known = set(font_manager.get_font_names())
+        fonts = {"font.family": ["DejaVu Sans", *(name for name in _FONTS if name in known)]}
+        # Groups may be named in letters that no font has: those are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        logger = logging.getLogger("matplotlib")
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
+        with matplotlib.rc_context(_STYLE | fonts):
             yield
-        finally:
-            logger.setLevel(level)
 
 
 def _wrapped(text: str, width: float) -> list[str]:
