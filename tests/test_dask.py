@@ -157,7 +157,7 @@ def test_arrays_of_several_axes_and_of_unknown_sizes(logits_and_labels, frame):
     assert total.to_bytes() == expected.to_bytes()
     weight = frame()[["weight"]].to_dask_array()
     found = lossrs.dask.accumulate_arrays(lossrs.MSELoss(), weight, 2 * weight, ids=weight * 0 + 7, group=None)
-    with pytest.raises(TypeError, match=r"block \d: ids have dtype float32"):
+    with pytest.raises(TypeError, match=r"block \d: ids has dtype float32"):
         found.compute()
     found = lossrs.dask.accumulate_arrays(lossrs.MSELoss(), weight, 2 * weight).compute().result()
     assert (found.rows, found.maximum, found.maximum_row) == (ROWS, 9.0, None)

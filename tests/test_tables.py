@@ -179,7 +179,7 @@ WRONG = {
     "missing ids": ({"ids": "row"}, ValueError, "no column 'row'"),
     "text": ({"input": "country"}, ValueError, "'country' holds string; numbers are needed"),
     "a group of floats": ({"group": "weight"}, ValueError, "column 'weight' holds"),
-    "ids of floats": ({"ids": "weight"}, TypeError, "ids have dtype float32"),
+    "ids of floats": ({"ids": "weight"}, TypeError, "ids has dtype float32"),
     "weights in lists": ({"sample_weight": "logits"}, ValueError, "sample weight has 5 columns"),
     "another operand": ({"var": "weight"}, TypeError, "cross_entropy takes columns for input, target, got"),
     "worst rows without ids": ({"worst": 3}, ValueError, "worst rows need ids"),
