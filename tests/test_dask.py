@@ -133,7 +133,7 @@ def test_bags_of_tables_and_of_rows(table):
 def test_arrays(logits_and_labels, table, sizes):
     logits, labels = logits_and_labels
     group, weight = table["country"].to_numpy(), table["weight"].to_numpy()
-    expected = lossrs.Accumulator(LOSS, histogram=True, worst=20)
+    expected = lossrs.Accumulator(LOSS, histogram=True, worst=20, bootstrap=20)
     expected.update(logits, labels, sample_weight=weight, group=(group, labels))
     total = lossrs.dask.accumulate_arrays(
         LOSS,
@@ -143,6 +143,7 @@ def test_arrays(logits_and_labels, table, sizes):
         group=(group, labels),
         histogram=True,
         worst=20,
+        bootstrap=20,
     ).compute()
     # Rows are numbered over all blocks.
     assert total.to_bytes() == expected.to_bytes()
