@@ -23,6 +23,7 @@ from lossrs.definitions.embeddings import EmbeddingsLoss
 from lossrs.definitions.pointwise import PointwiseLoss
 from lossrs.definitions.rows import RowwiseLoss
 from lossrs.scoring.batches import BATCH_ROWS, ENDINGS, batches
+from lossrs.scoring.calibration import Calibration, has_probabilities
 from lossrs.scoring.checkpoint import SECONDS, Checkpoint, SoFar, undisturbed
 from lossrs.scoring.columns import Labels, Numbers, ScoreError, groups_of, natural_order, near_misses
 from lossrs.scoring.files import STANDARD_INPUT, find_files
@@ -84,6 +85,11 @@ class Score:
         return self.result.groups
 
     @property
+    def calibration(self) -> Calibration | None:
+        """How often predictions came true, if it was asked for and the loss is one of probabilities."""
+        return self.state.found.calibration
+
+    @property
     def worst(self) -> list[dict[str, Any]]:
         """The worst rows, if they were asked for: file, row, loss, and the columns that were read."""
         return self.state.found.worst.records(self.state.place)
@@ -106,6 +112,7 @@ def score(
     per_sample: str | Path | None = None,
     batch_size: int = BATCH_ROWS,
     histogram: bool = False,
+    calibration: bool = False,
     worst: int = 0,
     worst_output: str | Path | None = None,
     save: str | Path | None = None,
@@ -143,6 +150,8 @@ def score(
         The most rows to hold at a time. It does not change any result.
     histogram : bool, default False
         Whether to keep histograms of the losses, for quantiles.
+    calibration : bool, default False
+        Whether to look how often predictions come true, where the loss is one of probabilities.
     worst : int, default 0
         How many of the worst rows to keep, with what they hold.
     worst_output : path, optional
@@ -210,6 +219,7 @@ def score(
         where,
         survey.by,
         histogram,
+        calibration and has_probabilities(loss),
         worst,
     )
     kept = (
@@ -238,7 +248,7 @@ def score(
                 terms = rows_of(operand_arrays, w, batch)
                 output.write(terms.values)
                 with whole():
-                    so_far.current.add(terms, batch, group, columns_kept)
+                    so_far.current.add(terms, batch, group, columns_kept, operand_arrays, w)
                     so_far.advance(batch)
             else:
                 so_far.advance(batch)

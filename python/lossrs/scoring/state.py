@@ -11,6 +11,7 @@ States merge if the same was asked, and no row is in two:
 
 from __future__ import annotations
 
+import base64
 import bisect
 import hashlib
 import itertools
@@ -27,7 +28,8 @@ import numpy as np
 
 from lossrs.accumulator import Accumulator, Terms
 from lossrs.loss import losses
-from lossrs.scoring.columns import Batch, ScoreError, no_groups
+from lossrs.scoring.calibration import Calibration
+from lossrs.scoring.columns import Array, Batch, ScoreError, no_groups
 from lossrs.scoring.outputs import Output
 from lossrs.scoring.worst import Columns, WorstRows
 
@@ -46,6 +48,7 @@ class Question:
     where: str | None
     by: list[str]
     histogram: bool
+    calibration: bool
     worst: int
 
     def accumulator(self) -> Accumulator:
@@ -118,8 +121,17 @@ class Found:
 
     accumulator: Accumulator
     worst: WorstRows
+    calibration: Calibration | None = None
 
-    def add(self, terms: Terms, batch: Batch, group: Any, columns: Columns) -> None:
+    def add(
+        self,
+        terms: Terms,
+        batch: Batch,
+        group: Any,
+        columns: Columns,
+        operands: Sequence[Array] = (),
+        weight: Array | None = None,
+    ) -> None:
         """Add the rows of a batch, or nothing if there is an error."""
         entries = self.worst.entries_of(terms, batch, columns)
         ids = None if batch.kept is None else batch.row_numbers()
@@ -128,11 +140,15 @@ class Found:
         except (TypeError, OverflowError) as error:  # an integer of more than 64 bits
             raise ScoreError(f"{batch.path}: {error}") from error
         self.worst.take(entries)
+        if self.calibration is not None:
+            self.calibration.update_from(self.accumulator.loss, *operands, sample_weight=weight)
 
     def merge(self, other: Found) -> None:
         """Add what another knows."""
         self.accumulator.merge(other.accumulator)
         self.worst.merge(other.worst)
+        if self.calibration is not None and other.calibration is not None:
+            self.calibration.merge(other.calibration)
 
     def renumber(self, starts: Sequence[int], to: Sequence[int]) -> None:
         """Give rows other numbers, in the same order: those from ``starts[i]`` on from ``to[i]`` on."""
@@ -141,12 +157,13 @@ class Found:
 
     def header(self) -> dict[str, Any]:
         """Return what the bytes of the accumulator do not tell."""
-        return {"worst": self.worst.entries}
+        calibration = self.calibration and base64.b64encode(self.calibration.to_bytes()).decode()
+        return {"worst": self.worst.entries, "calibration": calibration}
 
     @classmethod
     def nothing(cls, question: Question) -> Self:
         """Return what is known of no rows."""
-        return cls(question.accumulator(), WorstRows(question.worst))
+        return cls(question.accumulator(), WorstRows(question.worst), Calibration() if question.calibration else None)
 
     @classmethod
     def read(cls, question: Question, header: dict[str, Any], accumulator: bytes) -> Self:
@@ -154,6 +171,7 @@ class Found:
         return cls(
             Accumulator.from_bytes(accumulator, question.accumulator().loss),
             WorstRows(question.worst, header["worst"]),
+            Calibration.from_bytes(base64.b64decode(header["calibration"])) if question.calibration else None,
         )
 
 
