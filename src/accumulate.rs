@@ -1,4 +1,5 @@
-//! Losses added up by group: counts, exact sums, extremes, histograms and the worst rows, in a state that merges.
+//! Losses added up by group: counts, exact sums, extremes, histograms, the worst rows and replicates of the bootstrap, in a
+//! state that merges.
 //!
 //! 1. All that is kept is a commutative monoid: integers, exact sums, extremes whose ties are decided by the number of the
 //!    row. So the state is a function of the set of rows, however they were split, ordered and merged.
@@ -6,16 +7,19 @@
 //!    ([`ExactSum`]), and what a call adds up to goes into the group once.
 //! 3. Rows of groups go one by one into sums of a few words ([`CompactSum`](sum::CompactSum)).
 
+mod bootstrap;
 mod bytes;
 mod group;
 mod keys;
 mod sum;
 
+use bootstrap::Replicate;
+pub use bootstrap::{Bootstrap, Drawn};
 use bytes::{Reader, Writer};
 use group::{Group, Histogram, Worst};
 pub use group::{Mark, Name, Summary};
-use keys::Keys;
 pub use keys::{Column, Part, Texts};
+use keys::{Combinations, Keys};
 use sum::Term;
 
 use crate::drive::block;
@@ -45,6 +49,17 @@ pub struct Rows<'a, T> {
     pub ignored: Option<&'a [u8]>,
     /// What the rows are called.
     pub labels: Labels<'a>,
+    /// Which rows the bootstrap draws together, if not each by itself.
+    pub clusters: Option<Clusters<'a>>,
+}
+
+/// What tells clusters of rows apart.
+#[derive(Clone, Copy)]
+pub enum Clusters<'a> {
+    /// Numbers.
+    Numbers(&'a [i64]),
+    /// Names.
+    Names(Texts<'a>),
 }
 
 /// What rows are called.
@@ -101,13 +116,16 @@ pub struct State {
     /// As many as groups, if any are wanted.
     worst: Vec<Worst>,
     most_worst: usize,
+    /// As many as groups, if any are wanted, each of the number of replicates.
+    replicates: Vec<Box<[Replicate]>>,
+    bootstrap: Bootstrap,
 }
 
 impl State {
-    /// The state of no rows. Keeps histograms, and so many of the worst rows of each group.
-    pub fn new(histograms: bool, most_worst: usize) -> Self {
+    /// The state of no rows. Keeps histograms, so many of the worst rows, and replicates of each group.
+    pub fn new(histograms: bool, most_worst: usize, bootstrap: Bootstrap) -> Self {
         let histograms = histograms.then(Vec::new);
-        let mut state = Self { keys: Keys::new(), histograms, most_worst, ..Self::default() };
+        let mut state = Self { keys: Keys::new(), histograms, most_worst, bootstrap, ..Self::default() };
         state.make_groups();
         state
     }
@@ -122,6 +140,15 @@ impl State {
         if self.most_worst > 0 {
             self.worst.resize_with(groups, Worst::default);
         }
+        if self.bootstrap.replicates > 0 {
+            let replicates = self.bootstrap.replicates;
+            self.replicates.resize_with(groups, || vec![Replicate::default(); replicates].into());
+        }
+    }
+
+    /// Whether it keeps histograms, how many of the worst rows, and which replicates.
+    pub fn settings(&self) -> (bool, usize, Bootstrap) {
+        (self.histograms.is_some(), self.most_worst, self.bootstrap)
     }
 
     /// Groups that have a key.
@@ -129,16 +156,16 @@ impl State {
         self.groups.len() - 1
     }
 
-    /// Adds rows, of the groups that the columns name.
+    /// Adds rows, of the groups that the columns name, but for what is drawn of them.
     pub fn update<T: Summand>(&mut self, isa: Isa, rows: &Rows<'_, T>, columns: &[Column<'_>]) {
         if columns.is_empty() {
             self.update_ungrouped(isa, rows);
             return;
         }
-        let mut numbers = [0; BLOCK];
+        let (mut numbers, mut known) = ([0; BLOCK], Combinations::new(columns, rows.losses.len()));
         for start in (0..rows.losses.len()).step_by(BLOCK) {
             let numbers = &mut numbers[..BLOCK.min(rows.losses.len() - start)];
-            self.keys.numbers_of(columns, start, numbers);
+            self.keys.numbers_of(columns, &mut known, start, numbers);
             self.make_groups();
             for (i, &number) in numbers.iter().enumerate() {
                 if let Some(&later) = numbers.get(i + AHEAD) {
@@ -149,6 +176,15 @@ impl State {
                 self.add(rows, start + i, number as usize);
             }
         }
+    }
+
+    /// Adds what [`Bootstrap::draw`] drew.
+    pub fn add_drawn(&mut self, drawn: &Drawn) {
+        drawn.for_each(|key, first, replicates| {
+            let number = self.keys.number(key) as usize;
+            self.make_groups();
+            merge_each(&mut self.replicates[number][first..], replicates);
+        });
     }
 
     /// Adds a row to a group.
@@ -225,12 +261,28 @@ impl State {
                 self.worst[mine].merge(&other.worst[theirs], self.most_worst);
             }
         }
+        for (theirs, &mine) in other.replicates.iter().zip(&numbers) {
+            merge_each(&mut self.replicates[mine], theirs);
+        }
+    }
+
+    /// Numbers rows anew: those from `starts[i]` to before `starts[i + 1]` from `to[i]` on. Both increase, so that no two rows
+    /// change their order.
+    pub fn renumber(&mut self, starts: &[i64], to: &[i64]) {
+        let renumber = |row: &mut i64| {
+            let run = starts.partition_point(|start| start <= row).saturating_sub(1);
+            if let (Some(start), Some(to)) = (starts.get(run), to.get(run)) {
+                *row = row.wrapping_sub(*start).wrapping_add(*to);
+            }
+        };
+        self.groups.iter_mut().for_each(|group| group.renumber(renumber));
+        self.worst.iter_mut().for_each(|worst| worst.renumber(renumber));
     }
 
     /// All rows as one group: the state of no groups that has the same rows.
     #[must_use]
     pub fn overall(&self) -> Self {
-        let mut overall = Self::new(self.histograms.is_some(), self.most_worst);
+        let mut overall = Self::new(self.histograms.is_some(), self.most_worst, self.bootstrap);
         for group in &self.groups {
             overall.groups[0].merge(group);
         }
@@ -241,6 +293,9 @@ impl State {
         }
         for own in &self.worst {
             overall.worst[0].merge(own, self.most_worst);
+        }
+        for own in &self.replicates {
+            merge_each(&mut overall.replicates[0], own);
         }
         overall
     }
@@ -262,8 +317,13 @@ impl State {
     /// The state as bytes that are a function of the rows alone.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut to = Writer::default();
-        to.byte(self.histograms.is_some().into());
+        let Bootstrap { replicates, seed } = self.bootstrap;
+        to.byte(u8::from(self.histograms.is_some()) | u8::from(replicates > 0) << 1);
         to.integer(self.most_worst as u64);
+        if replicates > 0 {
+            to.integer(replicates as u64);
+            to.integer(seed);
+        }
         to.integer(self.groups.len() as u64);
         for number in self.keys.sorted() {
             let number = number as usize;
@@ -275,6 +335,9 @@ impl State {
             if self.most_worst > 0 {
                 self.worst[number].write(&mut to);
             }
+            for replicate in self.replicates.get(number).into_iter().flatten() {
+                replicate.write(&mut to);
+            }
         }
         to.0
     }
@@ -282,9 +345,15 @@ impl State {
     /// The state that [`State::to_bytes`] wrote; `None` if these bytes are no such thing.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader(bytes);
-        let histograms = from.byte()? == 1;
+        let kept = from.byte().filter(|&kept| kept < 4)?;
+        let (histograms, has_replicates) = (kept & 1 == 1, kept & 2 == 2);
         let most_worst = usize::try_from(from.integer()?).ok()?;
-        let mut state = Self { histograms: histograms.then(Vec::new), most_worst, ..Self::default() };
+        let mut bootstrap = Bootstrap::default();
+        if has_replicates {
+            let replicates = usize::try_from(from.integer()?).ok().filter(|&replicates| replicates > 0)?;
+            bootstrap = Bootstrap { replicates, seed: from.integer()? };
+        }
+        let mut state = Self { histograms: histograms.then(Vec::new), most_worst, bootstrap, ..Self::default() };
         for number in 0..from.integer()? {
             let key = from.bytes()?;
             Part::decode(key)?;
@@ -298,8 +367,19 @@ impl State {
             if most_worst > 0 {
                 state.worst.push(Worst::read(&mut from, most_worst)?);
             }
+            if has_replicates {
+                let replicates = (0..bootstrap.replicates).map(|_| Replicate::read(&mut from));
+                state.replicates.push(replicates.collect::<Option<_>>()?);
+            }
         }
         (from.0.is_empty() && !state.groups.is_empty()).then_some(state)
+    }
+}
+
+/// Adds the replicates of one group to those of another, each to its like.
+fn merge_each(mine: &mut [Replicate], theirs: &[Replicate]) {
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        mine.merge(theirs);
     }
 }
 
@@ -337,6 +417,11 @@ impl Report<'_> {
     /// The buckets of the histogram, if there is one: lower edges, upper edges, counts.
     pub fn histogram(&self) -> Option<(Vec<f64>, Vec<f64>, Vec<u64>)> {
         self.state.histograms.as_ref().map(|histograms| histograms[self.number].buckets())
+    }
+
+    /// Σ wℓ and Σ w of each replicate, if any are kept.
+    pub fn replicates(&self) -> impl Iterator<Item = [f64; 2]> {
+        self.state.replicates.get(self.number).into_iter().flatten().map(Replicate::sums)
     }
 
     /// The worst rows, if any are kept.

@@ -189,59 +189,16 @@ fn f32_to_bf16(x: f32) -> u16 {
 /// Calls `$body` with `$S` naming the Rust type of the elements.
 macro_rules! with_element {
     ($dtype:expr, $S:ident => $body:expr) => {
+        with_element!(@ $dtype, $S => $body; Float64 f64, Float32 f32, Float16 Float16, Bfloat16 Bfloat16, Int8 i8, Int16 i16,
+            Int32 i32, Int64 i64, Uint8 u8, Uint16 u16, Uint32 u32, Uint64 u64, Bool Bool)
+    };
+    (@ $dtype:expr, $S:ident => $body:expr; $($name:ident $type:ty),+ $(; $rest:expr)?) => {
         match $dtype {
-            Dtype::Float64 => {
-                type $S = f64;
+            $(Dtype::$name => {
+                type $S = $type;
                 $body
-            }
-            Dtype::Float32 => {
-                type $S = f32;
-                $body
-            }
-            Dtype::Float16 => {
-                type $S = Float16;
-                $body
-            }
-            Dtype::Bfloat16 => {
-                type $S = Bfloat16;
-                $body
-            }
-            Dtype::Int8 => {
-                type $S = i8;
-                $body
-            }
-            Dtype::Int16 => {
-                type $S = i16;
-                $body
-            }
-            Dtype::Int32 => {
-                type $S = i32;
-                $body
-            }
-            Dtype::Int64 => {
-                type $S = i64;
-                $body
-            }
-            Dtype::Uint8 => {
-                type $S = u8;
-                $body
-            }
-            Dtype::Uint16 => {
-                type $S = u16;
-                $body
-            }
-            Dtype::Uint32 => {
-                type $S = u32;
-                $body
-            }
-            Dtype::Uint64 => {
-                type $S = u64;
-                $body
-            }
-            Dtype::Bool => {
-                type $S = Bool;
-                $body
-            }
+            })+
+            $(_ => $rest,)?
         }
     };
 }
@@ -249,25 +206,8 @@ macro_rules! with_element {
 /// Calls `$body` with `$S` naming the Rust type of the elements, which are floating-point.
 macro_rules! with_float_element {
     ($dtype:expr, $S:ident => $body:expr) => {
-        match $dtype {
-            Dtype::Float64 => {
-                type $S = f64;
-                $body
-            }
-            Dtype::Float32 => {
-                type $S = f32;
-                $body
-            }
-            Dtype::Float16 => {
-                type $S = Float16;
-                $body
-            }
-            Dtype::Bfloat16 => {
-                type $S = Bfloat16;
-                $body
-            }
-            _ => unreachable!("results are floating-point"),
-        }
+        with_element!(@ $dtype, $S => $body; Float64 f64, Float32 f32, Float16 Float16, Bfloat16 Bfloat16;
+            unreachable!("results are floating-point"))
     };
 }
 

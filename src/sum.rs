@@ -24,7 +24,7 @@ const MAX_PENDING: u32 = 1 << 30;
 /// Values that are summed in double precision at once: 2^10.
 const BLOCK: usize = 1024;
 /// Sums that run side by side, for SIMD: enough to hide the latency of additions.
-const LANES: usize = 32;
+pub const LANES: usize = 32;
 /// Blocks below this go in value by value: it is quicker.
 const SMALL: usize = 16;
 

@@ -18,6 +18,7 @@ from cases import CASES, FLOATS, PLAIN, instruction_set
 from hypothesis import given
 from hypothesis import strategies as st
 from lossrs import Accumulator
+from lossrs.accumulator import UNNUMBERED
 
 LOSS = lossrs.MSELoss()
 
@@ -146,7 +147,7 @@ def test_many_rows_of_no_group_go_by_blocks_and_single_rows_alike(rows, repeat):
 @np.errstate(all="ignore")
 @given(rows_lists, st.randoms(use_true_random=False), st.lists(st.integers(0, 60), max_size=4), st.booleans())
 def test_splits_orders_and_merges_do_not_matter(rows, random, cuts, grouped):
-    settings = {"histogram": True, "worst": 3}
+    settings = {"histogram": True, "worst": 3, "bootstrap": 5, "seed": 7}
     whole = accumulated(rows, grouped=grouped, **settings)
     shuffled = random.sample(rows, len(rows))
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
@@ -167,8 +168,8 @@ def test_splits_orders_and_merges_do_not_matter(rows, random, cuts, grouped):
 @given(rows_lists, rows_lists, rows_lists)
 def test_merging_is_a_commutative_monoid(a, b, c):
     with np.errstate(all="ignore"):
-        x, y, z = (accumulated(rows, worst=2) for rows in (a, b, c))
-    empty = Accumulator(LOSS, worst=2)
+        x, y, z = (accumulated(rows, worst=2, bootstrap=3) for rows in (a, b, c))
+    empty = Accumulator(LOSS, worst=2, bootstrap=3)
     assert x + y == y + x
     assert (x + y) + z == x + (y + z) == sum([z, x, y])
     assert x + empty == empty + x == x
@@ -430,7 +431,7 @@ FAILURES = {
     "no groups": ({"group": ()}, ValueError, "no arrays"),
     "another number of keys": ({"group": ([1, 2], [3, 4])}, ValueError, "group is 2 arrays; earlier batches had one"),
     "ids of another length": ({"ids": [1, 2, 3]}, ValueError, "ids of shape .3,. does not broadcast"),
-    "ids that are floats": ({"ids": [1.0, 2.0]}, TypeError, "ids have dtype float64"),
+    "ids that are floats": ({"ids": [1.0, 2.0]}, TypeError, "ids has dtype float64"),
     "too few operands": ({"operands": ([1.0, 2.0],)}, TypeError, "target"),
 }
 
@@ -489,6 +490,7 @@ SETTINGS = [
     (Accumulator(lossrs.L1Loss()), "this is an accumulator of MSELoss.., the other of L1Loss.."),
     (Accumulator(LOSS, histogram=True), "of histogram=False, the other of histogram=True"),
     (Accumulator(LOSS, worst=3), "of worst=0, the other of worst=3"),
+    (Accumulator(LOSS, bootstrap=3), "of bootstrap=0, the other of bootstrap=3"),
 ]
 
 
@@ -589,15 +591,15 @@ def test_a_state_with_a_flipped_bit_is_refused():
 
 def test_a_state_of_another_version_is_refused():
     state = bytearray(small_state())
-    state[state.index(b"\n") + 1] = 2
-    with pytest.raises(ValueError, match="the state is of version 2; this lossrs reads version 1"):
+    state[state.index(b"\n") + 1] = 3
+    with pytest.raises(ValueError, match="the state is of version 3; this lossrs reads versions 1 and 2"):
         Accumulator.from_bytes(bytes(state))
 
 
 def test_no_bytes_crash_the_core():
     from lossrs import _lossrs
 
-    total = Accumulator(LOSS, histogram=True, worst=2)
+    total = Accumulator(LOSS, histogram=True, worst=2, bootstrap=2)
     total.update_losses([1.0, 2.0], sample_weight=[2.0, math.inf], group=["a", None])
     state = total._state.to_bytes()
     random = random_module.Random(7)
@@ -621,6 +623,10 @@ def test_what_is_no_loss_is_refused():
         Accumulator("mse_loss")
     with pytest.raises(ValueError, match="worst must be at least 0, got -1"):
         Accumulator(LOSS, worst=-1)
+    with pytest.raises(ValueError, match="bootstrap must be between 0 and 100000, got -1"):
+        Accumulator(LOSS, bootstrap=-1)
+    with pytest.raises(ValueError, match="seed must be a number of 64 bits, got -1"):
+        Accumulator(LOSS, bootstrap=1, seed=-1)
 
 
 def test_reset_and_copies_are_apart():
@@ -701,6 +707,21 @@ def test_many_groups_in_many_threads(rng):
     groups = whole.result().groups
     sums = np.bincount(group, losses)
     np.testing.assert_allclose(groups.sum, sums[sums > 0], rtol=1e-12)
+
+
+def test_rows_without_numbers():
+    losses, ids = [1.0, 5.0, 5.0, 0.5], ["w", "y", "x", "z"]
+    for named in (None, ids):
+        whole, parts = (Accumulator(LOSS, worst=2 if named else 0) for _ in range(2))
+        whole.update_losses(losses, ids=named, first_row=UNNUMBERED, group=[0, 0, 1, 1])
+        for row in (2, 0, 3, 1):
+            one = None if named is None else [named[row]]
+            parts.update_losses([losses[row]], ids=one, first_row=UNNUMBERED, group=[row // 2])
+        assert parts.to_bytes() == whole.to_bytes()
+        result = Accumulator.from_bytes(whole.to_bytes()).result()
+        assert (result.minimum_row, result.maximum_row) == (("z", "x") if named else (None, None))
+        assert result.groups.maximum_row.tolist() == (["y", "x"] if named else [None, None])
+        assert result.worst is None if named is None else result.worst.ids == ["x", "y"]
 
 
 def test_groups_in_another_order():

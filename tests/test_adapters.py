@@ -25,9 +25,10 @@ def batches(rng, rows=500, classes=7, size=64):
 
 def test_no_library_is_imported_with_lossrs():
     program = (
-        "import sys, lossrs, lossrs.adapters, lossrs.metrics; print([name for name in NAMES if name in sys.modules])"
+        "import sys, lossrs, lossrs.adapters, lossrs.metrics, lossrs.tables\n"
+        "print([name for name in NAMES if name in sys.modules])"
     )
-    names = ["torch", "torchmetrics", "transformers", "sklearn", "pyarrow", "pandas"]
+    names = ["torch", "torchmetrics", "transformers", "sklearn", "pyarrow", "pandas", "ray", "dask"]
     found = subprocess.run(
         [sys.executable, "-c", program.replace("NAMES", repr(names))], capture_output=True, text=True
     )

@@ -62,10 +62,12 @@ def test_the_table(file):
     ran = run("score", file, *CLASSES, "--by", "country")
     assert (ran.returncode, ran.stderr) == (0, "")
     lines = [line.split() for line in ran.stdout.splitlines()]
-    assert lines[0] == ["country", "mean", "standard", "error", "sum", "rows", "ignored", "non-finite"]
+    assert " ".join(lines[0]) == "country mean standard error perplexity bits sum rows ignored non-finite"
     assert [line[0] for line in lines[1:]] == ["de", "fr", "all"]
     losses = expected_losses(file)
-    mean, error, total, *counts = lines[-1][1:]
+    mean, error, perplexity, bits, total, *counts = lines[-1][1:]
+    assert float(perplexity) == pytest.approx(np.exp(losses.mean()), rel=1e-5)
+    assert float(bits) == pytest.approx(losses.mean() / np.log(2), rel=1e-5)
     assert float(mean) == pytest.approx(losses.mean(), rel=1e-7)
     assert float(error) == pytest.approx(losses.std(ddof=1) / 300**0.5, rel=1e-2)
     assert float(total) == pytest.approx(losses.sum(), rel=1e-9)

@@ -46,14 +46,15 @@ struct Weighted {
 
 /// A sum that may have met infinities and NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Specials(u8);
+pub struct Specials(pub u8);
 
 impl Specials {
     const PLUS: u8 = 1;
     const MINUS: u8 = 2;
     const NAN: u8 = 4;
 
-    fn meet(&mut self, value: f64) {
+    /// Takes an infinity or a NaN.
+    pub fn meet(&mut self, value: f64) {
         self.0 |= match value {
             f64::INFINITY => Self::PLUS,
             f64::NEG_INFINITY => Self::MINUS,
@@ -61,8 +62,13 @@ impl Specials {
         };
     }
 
+    /// Takes what another sum has met.
+    pub fn merge(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
     /// What IEEE addition makes of them; `None` if there were none.
-    fn sum(self) -> Option<f64> {
+    pub fn sum(self) -> Option<f64> {
         match self.0 {
             0 => None,
             Self::PLUS => Some(f64::INFINITY),
@@ -281,6 +287,14 @@ impl Group {
         (self.minimum, self.maximum)
     }
 
+    /// Numbers the rows anew, in the same order.
+    pub fn renumber(&mut self, renumber: impl Fn(&mut i64)) {
+        if self.minimum <= self.maximum {
+            renumber(&mut self.minimum_row);
+            renumber(&mut self.maximum_row);
+        }
+    }
+
     /// Adds what another group holds.
     pub fn merge(&mut self, other: &Self) {
         if self.rest().weighted.is_some() || other.rest().weighted.is_some() {
@@ -294,8 +308,8 @@ impl Group {
             let mine = self.rest.get_or_insert_default();
             mine.ignored += theirs.ignored;
             mine.nonfinite += theirs.nonfinite;
-            mine.value_specials.0 |= theirs.value_specials.0;
-            mine.weight_specials.0 |= theirs.weight_specials.0;
+            mine.value_specials.merge(theirs.value_specials);
+            mine.weight_specials.merge(theirs.weight_specials);
         }
         self.rows += other.rows;
         self.value.merge(&other.value);
@@ -451,7 +465,8 @@ impl Mark {
     }
 }
 
-fn write_sum<const N: usize>(sum: &CompactSum<N>, to: &mut Writer) {
+/// Writes a sum as its limbs.
+pub fn write_sum<const N: usize>(sum: &CompactSum<N>, to: &mut Writer) {
     let (base, limbs) = sum.canonical();
     to.byte(base as i8 as u8);
     to.byte(limbs.len() as u8);
@@ -460,7 +475,8 @@ fn write_sum<const N: usize>(sum: &CompactSum<N>, to: &mut Writer) {
     }
 }
 
-fn read_sum<const N: usize>(from: &mut Reader<'_>) -> Option<CompactSum<N>> {
+/// Reads what [`write_sum`] wrote.
+pub fn read_sum<const N: usize>(from: &mut Reader<'_>) -> Option<CompactSum<N>> {
     let (base, length) = (from.byte()? as i8, from.byte()?);
     let limbs = (0..length).map(|_| from.integer()).collect::<Option<Vec<u64>>>()?;
     CompactSum::from_canonical(base.into(), &limbs)
@@ -491,6 +507,11 @@ impl Worst {
         for mark in &other.0 {
             self.add(mark.clone(), most);
         }
+    }
+
+    /// Numbers the rows anew, in the same order.
+    pub fn renumber(&mut self, renumber: impl Fn(&mut i64)) {
+        self.0.iter_mut().for_each(|mark| renumber(&mut mark.row));
     }
 
     /// The rows, the worst first.

@@ -151,6 +151,35 @@ impl Column<'_> {
     }
 }
 
+/// The numbers of combinations of codes, which are looked up once and not for each row, where they are fewer than rows.
+pub struct Combinations(Vec<u32>);
+
+impl Combinations {
+    const UNKNOWN: u32 = u32::MAX;
+
+    /// Of the columns of so many rows.
+    pub fn new(columns: &[Column<'_>], rows: usize) -> Self {
+        let count = columns.iter().try_fold(1_usize, |count, column| match column {
+            Column::Coded { parts, .. } => count.checked_mul(parts.len()).filter(|&count| count <= rows),
+            _ => None,
+        });
+        Self(vec![Self::UNKNOWN; count.unwrap_or(0)])
+    }
+
+    /// The number of a row, if it is one that is kept.
+    #[inline(always)]
+    fn get(&mut self, columns: &[Column<'_>], row: usize) -> Option<&mut u32> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let combination = columns.iter().fold(0, |combination, column| match column {
+            Column::Coded { codes, parts } => combination * parts.len() + codes[row] as usize,
+            _ => 0,
+        });
+        self.0.get_mut(combination)
+    }
+}
+
 /// Keys and their numbers. Number 0 is the empty key, of rows that belong to no group.
 #[derive(Clone, Default)]
 pub struct Keys {
@@ -217,7 +246,7 @@ impl Keys {
     }
 
     /// The numbers of the rows from `start` on.
-    pub fn numbers_of(&mut self, columns: &[Column<'_>], start: usize, numbers: &mut [u32]) {
+    pub fn numbers_of(&mut self, columns: &[Column<'_>], known: &mut Combinations, start: usize, numbers: &mut [u32]) {
         if let [Column::Integers(values)] = columns {
             for (number, &value) in numbers.iter_mut().zip(&values[start..]) {
                 *number = self.number_of_integer(value);
@@ -226,11 +255,21 @@ impl Keys {
         }
         let (mut key, mut text) = (Vec::new(), Vec::new());
         for (i, number) in numbers.iter_mut().enumerate() {
+            let known = known.get(columns, start + i);
+            if let Some(&mut known) = known
+                && known != Combinations::UNKNOWN
+            {
+                *number = known;
+                continue;
+            }
             key.clear();
             for column in columns {
                 column.encode(start + i, &mut key, &mut text);
             }
             *number = self.number(&key);
+            if let Some(known) = known {
+                *known = *number;
+            }
         }
     }
 

@@ -44,23 +44,7 @@ pub trait Blocks<T>: Send + Sync {
 /// A loss of sets of labels, its formula and type of numbers behind a pointer.
 pub trait Loss: Blocks<f32> + Blocks<f64> {}
 
-/// A number in which a [`Loss`] can be evaluated.
-pub trait Kind: Number {
-    /// The loss, for this type of numbers.
-    fn of_sets(loss: &dyn Loss) -> &dyn Blocks<Self>;
-}
-
-impl Kind for f32 {
-    fn of_sets(loss: &dyn Loss) -> &dyn Blocks<Self> {
-        loss
-    }
-}
-
-impl Kind for f64 {
-    fn of_sets(loss: &dyn Loss) -> &dyn Blocks<Self> {
-        loss
-    }
-}
+evaluated_as!(of_sets);
 
 /// A formula as a [`Loss`].
 pub struct Formula<L>(pub L);

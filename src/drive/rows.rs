@@ -103,23 +103,7 @@ pub fn has_log_probabilities(loss: &dyn Loss) -> bool {
     f64::blocks(loss).traits().has_log_probabilities
 }
 
-/// A number in which a [`Loss`] can be evaluated.
-pub trait Kind: Number {
-    /// The loss, for this type of numbers.
-    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self>;
-}
-
-impl Kind for f32 {
-    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
-        loss
-    }
-}
-
-impl Kind for f64 {
-    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
-        loss
-    }
-}
+evaluated_as!(blocks);
 
 /// A formula as a [`Loss`].
 pub struct Formula<L, const K: usize>(pub L);

@@ -5,14 +5,15 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
-use crate::accumulate::{Column, Labels, Name, Part, Report, Rows, State, Texts};
+use crate::accumulate::{Bootstrap, Clusters, Column, Labels, Name, Part, Report, Rows, State, Texts};
 use crate::isa::Isa;
 use crate::python::array::Array;
+use crate::python::call::interruptible;
 use crate::python::error;
 use crate::storage::Dtype;
 use crate::sum::Summand;
 
-/// The state of an accumulator: `Accumulation(histograms, worst)`.
+/// The state of an accumulator: `Accumulation(histograms, worst, replicates, seed)`.
 ///
 /// Its lock is taken only where the GIL is not held, and no call to Python is made under it.
 #[pyclass(frozen, module = "lossrs._lossrs")]
@@ -35,13 +36,20 @@ struct Arguments<'py> {
     numbers: Option<Array<'py>>,
     names: Option<Array<'py>>,
     keys: Vec<Keys<'py>>,
+    clusters: Option<Array<'py>>,
 }
 
 #[pymethods]
 impl Accumulation {
     #[new]
-    fn new(histograms: bool, worst: usize) -> Self {
-        Self(Mutex::new(State::new(histograms, worst)))
+    fn new(histograms: bool, worst: usize, replicates: usize, seed: u64) -> Self {
+        Self(Mutex::new(State::new(histograms, worst, Bootstrap { replicates, seed })))
+    }
+
+    /// What `Accumulation` was called with.
+    fn settings(&self, py: Python<'_>) -> (bool, usize, usize, u64) {
+        let (histograms, worst, bootstrap) = py.detach(|| self.state().settings());
+        (histograms, worst, bootstrap.replicates, bootstrap.seed)
     }
 
     /// Adds rows: arrays of one length, contiguous, `losses`, `values` and `weights` of one type.
@@ -56,6 +64,7 @@ impl Accumulation {
         numbers: Option<&Bound<'py, PyAny>>,
         names: Option<&Bound<'py, PyAny>>,
         keys: &Bound<'py, PyList>,
+        clusters: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let optional =
             |name, object: Option<&Bound<'py, PyAny>>| object.map(|object| Array::new(name, object)).transpose();
@@ -68,6 +77,7 @@ impl Accumulation {
             numbers: optional("ids", numbers)?,
             names: optional("ids", names)?,
             keys: keys.iter().map(|keys| Keys::new(&keys)).collect::<PyResult<_>>()?,
+            clusters: optional("cluster", clusters)?,
         };
         error::without_panic(|| {
             if arguments.losses.dtype() == Dtype::Float32 {
@@ -98,6 +108,14 @@ impl Accumulation {
                 }
             }
         });
+    }
+
+    /// Numbers rows anew: those from `starts[i]` to before `starts[i + 1]` from `to[i]` on.
+    fn renumber(&self, py: Python<'_>, starts: &Bound<'_, PyAny>, to: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (starts, to) = (Array::new("starts", starts)?, Array::new("to", to)?);
+        let (starts, to) = (starts.elements(Dtype::Int64)?, to.elements(Dtype::Int64)?);
+        py.detach(|| self.state().renumber(starts, to));
+        Ok(())
     }
 
     /// An equal state that changes by itself.
@@ -148,13 +166,23 @@ impl Accumulation {
         let numbers: Option<&[i64]> =
             arguments.numbers.as_ref().map(|array| array.elements(Dtype::Int64)).transpose()?;
         let names = arguments.names.as_ref().map(|array| texts(array, length)).transpose()?;
+        let clusters = match &arguments.clusters {
+            Some(array) if array.dtype() == Dtype::Uint32 => Some(Clusters::Names(texts(array, length)?)),
+            Some(array) => Some(Clusters::Numbers(array.elements(Dtype::Int64)?)),
+            None => None,
+        };
         let values = arguments.values.contiguous()?;
         let mut columns = Vec::with_capacity(arguments.keys.len());
         let mut fits = values.len() == length
             && weights.is_none_or(|weights: &[T]| weights.len() == length)
             && ignored.is_none_or(|ignored| ignored.len() == length)
             && numbers.is_none_or(|numbers| numbers.len() == length)
-            && names.is_none_or(|names| names.width * length == names.characters.len());
+            && names.is_none_or(|names| names.width * length == names.characters.len())
+            && match clusters {
+                Some(Clusters::Numbers(numbers)) => numbers.len() == length,
+                Some(Clusters::Names(names)) => names.width * length == names.characters.len(),
+                None => true,
+            };
         for keys in &arguments.keys {
             let column = match keys {
                 Keys::Integers(array) => Column::Integers(array.elements(Dtype::Int64)?),
@@ -171,11 +199,28 @@ impl Accumulation {
             columns.push(column);
         }
         if !fits {
-            return Err(PyValueError::new_err("losses, weights, groups and ids must be of one length"));
+            return Err(PyValueError::new_err("losses, weights, groups, ids and clusters must be of one length"));
         }
         let labels = Labels { first: arguments.first, numbers, names };
-        let rows = Rows { losses, values, weights, ignored, labels };
-        py.detach(|| self.state().update(Isa::active(), &rows, &columns));
+        let rows = Rows { losses, values, weights, ignored, labels, clusters };
+        let isa = Isa::active();
+        let (_, _, bootstrap) = py.detach(|| self.state().settings());
+        // Drawing takes long and may be interrupted: nothing has been added then.
+        let drawn = if bootstrap.replicates > 0 {
+            let drawn = interruptible(py, length.saturating_mul(bootstrap.replicates), |stop| {
+                bootstrap.draw(isa, &rows, &columns, stop)
+            })?;
+            Some(drawn.map_err(|_| PyValueError::new_err("rows could not be drawn"))?)
+        } else {
+            None
+        };
+        py.detach(|| {
+            let mut state = self.state();
+            state.update(isa, &rows, &columns);
+            if let Some(drawn) = &drawn {
+                state.add_drawn(drawn);
+            }
+        });
         Ok(())
     }
 }
@@ -254,6 +299,8 @@ struct Columns {
     worst_losses: Vec<f64>,
     worst_rows: Vec<i64>,
     worst_names: Vec<Name>,
+    /// Of all groups in turn.
+    replicates: [Vec<f64>; 2],
 }
 
 impl Columns {
@@ -277,6 +324,9 @@ impl Columns {
                 push_all(&mut columns.edges, [lower, upper]);
                 columns.buckets.extend(counts);
                 columns.bucket_ends.get_or_insert_default().push(columns.buckets.len() as u64);
+            }
+            for sums in report.replicates() {
+                push(&mut columns.replicates, sums);
             }
             for mark in report.worst() {
                 columns.worst_losses.push(mark.loss);
@@ -319,6 +369,8 @@ impl Columns {
             let [lower, upper] = self.edges.map(|edges| edges.into_pyarray(py));
             dict.set_item("histogram", (ends.into_pyarray(py), lower, upper, self.buckets.into_pyarray(py)))?;
         }
+        let [sums, weights] = self.replicates.map(|column| column.into_pyarray(py));
+        dict.set_item("replicates", (sums, weights))?;
         let worst_names = names(py, &self.worst_names)?;
         let [losses, rows] =
             [self.worst_losses.into_pyarray(py).into_any(), self.worst_rows.into_pyarray(py).into_any()];

@@ -2,5 +2,6 @@
 
 from lossrs.scoring.columns import ScoreError
 from lossrs.scoring.score import Score, score
+from lossrs.scoring.state import State, merge
 
-__all__ = ["Score", "ScoreError", "score"]
+__all__ = ["Score", "ScoreError", "State", "merge", "score"]

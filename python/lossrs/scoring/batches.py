@@ -124,21 +124,23 @@ class Part:
     first_row: int | None
 
 
-def batches(parts: Iterable[Part], request: Request, opened: Table | None = None) -> Generator[Batch]:
+def batches(parts: Iterable[Part], request: Request, opened: Table | None = None, done: int = 0) -> Generator[Batch]:
     """Read parts of files batch by batch, the next one while the last one is used; some may be empty.
 
     Parameters
     ----------
     opened : Table, optional
         The table of the only file, if it is open already.
+    done : int
+        How many rows have been dealt with before.
     """
-    read = _batches(parts, request, opened)
+    read = _batches(parts, request, opened, done)
     # A pipe may be silent for long: who waits for it must be open to Ctrl-C.
     return read if isinstance(opened, _Stdin) else _ahead(read)
 
 
-def _batches(parts: Iterable[Part], request: Request, opened: Table | None) -> Generator[Batch]:
-    rows_before = done_before = 0
+def _batches(parts: Iterable[Part], request: Request, opened: Table | None, done_before: int) -> Generator[Batch]:
+    rows_before = 0
     for part in parts:
         file, where = part.file, request.where
         table = opened or open_table(file)
@@ -150,10 +152,11 @@ def _batches(parts: Iterable[Part], request: Request, opened: Table | None) -> G
             for columns, names in ((numbers, request.numbers), (texts, request.texts)):
                 columns |= {name: file.constants[name] for name in names if name in file.constants}
             first, done = first_row + start - part.first, done_before + seen - part.first
-            batch = Batch(table.path, rows, start, first, done, numbers, texts)
+            batch = Batch(table.path, rows, start, first, done, numbers, texts, file.path, seen)
             yield batch if where is None else batch.filtered(where.mask(numbers, texts, rows))
-        rows_read = (seen if end is None else end) - part.first
-        rows_before, done_before = first_row + rows_read, done_before + rows_read
+        end = seen if end is None else end
+        rows_before, done_before = first_row + end - part.first, done_before + end - part.first
+        yield Batch(table.path, 0, end, rows_before, done_before, {}, {}, file.path, end, is_last=True)
 
 
 Item = TypeVar("Item")

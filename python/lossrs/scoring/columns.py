@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class Batch:
     Attributes
     ----------
     path : Path
-        The file.
+        The file, as errors call it.
     rows : int
         How many they are.
     start, first : int
@@ -116,6 +116,12 @@ class Batch:
         How many rows have been dealt with when these have, in this and the files before.
     numbers, texts : dict of str to column
         The columns that are read as numbers and those that are labels or groups. They differ for text files.
+    source : Path
+        The file, as it was found.
+    end : int
+        The row of the file that comes next, perhaps in the next batch.
+    is_last : bool
+        Whether this, which has no rows, is the end of a file.
     kept : ndarray, optional
         The offsets from `start` of the rows that a filter left.
     """
@@ -127,6 +133,9 @@ class Batch:
     done: int
     numbers: dict[str, Any]
     texts: dict[str, Any]
+    source: Path
+    end: int
+    is_last: bool = False
     kept: Array | None = None
 
     def row(self, index: int) -> int:
@@ -139,26 +148,29 @@ class Batch:
 
     def filtered(self, mask: Array) -> Batch:
         """Return the rows that a mask leaves."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
+        # Taking rows is quicker than filtering unless most are kept, and then not much slower.
+        return self if mask.all() else self.taken(np.flatnonzero(mask))
 
-        if mask.all():
-            return self
-        kept = np.flatnonzero(mask)
-        indices = pa.array(kept)
+    def taken(self, indices: Array) -> Batch:
+        """Return some of the rows."""
 
-        def filtered(column: Any) -> Any:
+        def taken(column: Any) -> Any:
             if isinstance(column, Constant):
                 return column
-            # Taking rows is quicker than filtering unless most are kept, and then not much slower.
-            return column[kept] if isinstance(column, np.ndarray) else pc.take(column, indices, boundscheck=False)
+            if isinstance(column, np.ndarray):
+                return column[indices]
+            import pyarrow as pa
+            import pyarrow.compute as pc
 
-        numbers = {name: filtered(column) for name, column in self.numbers.items()}
+            return pc.take(column, pa.array(indices), boundscheck=False)
+
+        numbers = {name: taken(column) for name, column in self.numbers.items()}
         texts = {
-            name: numbers[name] if column is self.numbers.get(name) else filtered(column)
+            name: numbers[name] if column is self.numbers.get(name) else taken(column)
             for name, column in self.texts.items()
         }
-        return Batch(self.path, len(kept), self.start, self.first, self.done, numbers, texts, kept)
+        kept = indices if self.kept is None else self.kept[indices]
+        return replace(self, rows=len(indices), numbers=numbers, texts=texts, kept=kept)
 
     def error(self, name: str, found: str) -> ScoreError:
         """Say what is wrong with a column."""
@@ -201,11 +213,21 @@ class Labels:
 
 @dataclass
 class Numbers:
-    """The columns that together make one array of numbers: (rows,) for one plain column, else (rows, K)."""
+    """The columns that together make one array of numbers: (rows,) for one plain column, else (rows, K).
+
+    Attributes
+    ----------
+    names : list of str
+        The columns.
+    labels : Labels, optional
+        What they hold, if that is no numbers.
+    widths : dict of str to int or None
+        How long the lists were so far; None of columns of plain numbers.
+    """
 
     names: list[str]
     labels: Labels | None = None
-    _widths: dict[str, int | None] = field(default_factory=dict)
+    widths: dict[str, int | None] = field(default_factory=dict)
 
     def read(self, batch: Batch) -> Array:
         """Read these columns of a batch."""
@@ -242,8 +264,8 @@ class Numbers:
         return column.view(np.uint8) if column.dtype.kind == "b" else column
 
     def _check_width(self, name: str, width: int | None, batch: Batch) -> None:
-        if batch.rows and self._widths.setdefault(name, width) != width:
-            found, first = ("a number" if n is None else f"{n} values" for n in (width, self._widths[name]))
+        if batch.rows and self.widths.setdefault(name, width) != width:
+            found, first = ("a number" if n is None else f"{n} values" for n in (width, self.widths[name]))
             raise batch.error(name, f" holds {found} at row {batch.row(0)}, in the first row {first}")
 
     def _from_arrow(self, name: str, column: Any, batch: Batch) -> Array:
@@ -277,8 +299,8 @@ class Numbers:
             return int(column.type.list_size)
         lengths = np.asarray(column.value_lengths())
         if not lengths.size:
-            return self._widths.get(name) or 0
-        width = self._widths.setdefault(name, int(lengths[0])) or 0
+            return self.widths.get(name) or 0
+        width = self.widths.setdefault(name, int(lengths[0])) or 0
         if (wrong := np.flatnonzero(lengths != width)).size:
             index = int(wrong[0])
             found = f"the list at row {batch.row(index)} has {lengths[index]} values, the first has {width}"
@@ -318,6 +340,12 @@ def groups_of(names: Sequence[str], batch: Batch) -> Any:
     """Return the groups of a batch's rows for an accumulator: of one column its keys, of several theirs by name."""
     columns = {name: _keys(name, batch) for name in names}
     return columns if len(columns) > 1 else columns[names[0]]
+
+
+def values_of(name: str, batch: Batch) -> list[Part]:
+    """Return the values of a column of keys."""
+    occurring, codes = _distinct(name, batch)
+    return [occurring[code] for code in codes]
 
 
 def no_groups(names: Sequence[str]) -> Any:
@@ -378,6 +406,9 @@ def _arrow_distinct(name: str, column: Any, batch: Batch) -> tuple[list[Part], A
         return [None], np.zeros(batch.rows, np.intp)
     if types.is_temporal(kind):
         column, kind = column.cast(pa.string()), pa.string()
+    elif types.is_string_view(column.type):
+        # Polars' strings, whose rows can't be taken.
+        column, kind = column.cast(pa.large_string()), pa.large_string()
     is_string = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     if not (is_string or types.is_integer(kind) or types.is_boolean(kind)):
         raise _no_keys(name, str(column.type), batch)

@@ -1,27 +1,29 @@
-"""The command ``lossrs``: ``score``, ``losses`` and ``info``."""
+"""The command ``lossrs``: ``score``, ``merge``, ``losses``, ``schema`` and ``info``."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import math
-import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Self, TextIO
+from typing import Any, NoReturn
 
 import numpy as np
 
 import lossrs
-from lossrs.accumulator import Key, Summary
+from lossrs.accumulator import Accumulator
 from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
+from lossrs.scoring.checkpoint import SECONDS
 from lossrs.scoring.columns import ScoreError, near_misses
+from lossrs.scoring.formats import schema
+from lossrs.scoring.presentation import Presentation, add_options, quiet_pipe
+from lossrs.scoring.progress import Progress
 from lossrs.scoring.score import Score, score
+from lossrs.scoring.state import merge
+from lossrs.scoring.worst import worst_file, write_worst
 
 _SCORE_HELP = """\
 Score the predictions in files: the mean of a loss with its standard error, its sum, and how many rows were read,
@@ -54,6 +56,14 @@ rows:
   not, parentheses. A comparison with null is null, and a row counts where the whole is true. Files and row groups
   that cannot hold such rows are not read.
 
+results:
+  --fail-if 'mean > 0.35'                        ends with status 1 if it holds, and says so on standard error
+  --fail-if 'mean - 2 * standard_error > 0.35 or nonfinite > 0'
+  --fail-if 'any(rows >= 100 and p99 > 4)'       if any group is so
+  The figures are those of --format json, quantiles (p99, quantile(0.999)) whether asked for or not; comparisons by
+  == != < <= > >= are joined by and, or, not; figures may be added, subtracted, multiplied and divided. any(...) is
+  about the groups of --by, all else about all rows. What cannot be told, because a figure is nan, counts as holding.
+
 Losses over classes (those with --ignore-index) take a column for each class as input and labels as target, or, where
 the loss allows it, a target column for each class. The elementwise ones take as many columns of each operand; the
 loss of a row is then the mean over them. `lossrs score --loss NAME --help` shows the operands of a loss.
@@ -74,14 +84,31 @@ examples:
 """
 
 
+_MERGE_HELP = """\
+Merge what several runs of `lossrs score --save` have found, of shards or of other files, and print it as one run would
+have: to the bit the same. They must have asked the same, and no row may be in two.
+
+  lossrs score 'data/*.parquet' --loss mse_loss --input x --target y --shard 1/2 --save 1.state
+  lossrs score 'data/*.parquet' --loss mse_loss --input x --target y --shard 2/2 --save 2.state
+  lossrs merge 1.state 2.state
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, 2 for an error (one line on stderr), 130 for Ctrl-C."""
+    """Run the command and return its exit status.
+
+    It is 0, 1 if a condition of ``--fail-if`` holds, 2 for an error (one line on stderr), and 130 for Ctrl-C.
+    """
     if arguments is None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is partial is removed
+    words = sys.argv[1:] if arguments is None else arguments
+    status = 0
     try:
-        parsed = _parser(sys.argv[1:] if arguments is None else arguments)
-        parsed.run(parsed)
-        sys.stdout.flush()
+        parsed = _parser(words)
+        parsed.command = ("lossrs", *words)
+        with quiet_pipe():
+            status = parsed.run(parsed) or 0
+            sys.stdout.flush()
     except ScoreError as error:
         print(f"lossrs: error: {error}", file=sys.stderr)
         return 2
@@ -90,10 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader has seen enough. What is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return status
 
 
 _OPERANDS = {"input": "the predictions", "target": "the labels or values to predict"}
@@ -158,9 +182,17 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         type=Path,
         help="write each row's (weighted) loss as column `loss` to a .parquet, .arrow, .csv or .npy file",
     )
+    of_score.add_argument("--save", metavar="STATE", type=Path, help="write what `lossrs merge` merges with others")
     of_score.add_argument(
-        "--json", action="store_true", help='print an object instead of a table; nan and infinities are strings: "NaN"'
+        "--checkpoint",
+        metavar="STATE",
+        type=Path,
+        help="keep what has been found here; the same command goes on from it after an interrupt, a kill or an error",
     )
+    of_score.add_argument(
+        "--checkpoint-seconds", metavar="S", type=float, default=SECONDS, help="how often (default: %(default)s)"
+    )
+    _add_outputs(of_score)
     of_score.add_argument(
         "--batch-size",
         metavar="ROWS",
@@ -170,11 +202,45 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
     )
     if name is not None:
         _add_options(of_score, name)
+    of_merge = commands.add_parser(
+        "merge",
+        help="merge what several runs have saved",
+        description=_MERGE_HELP,
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
+    of_merge.set_defaults(run=_run_merge)
+    of_merge.add_argument("states", metavar="STATE", nargs="+", type=Path, help="what `lossrs score --save` wrote")
+    of_merge.add_argument("--save", metavar="STATE", type=Path, help="write what they make together")
+    _add_outputs(of_merge)
     of_losses = commands.add_parser("losses", help="list the losses with their options", allow_abbrev=False)
     of_losses.set_defaults(run=_run_losses)
+    of_schema = commands.add_parser("schema", help="print the JSON schema of --format json", allow_abbrev=False)
+    of_schema.set_defaults(run=_run_schema)
     of_info = commands.add_parser("info", help="print version, instruction set and threads", allow_abbrev=False)
     of_info.set_defaults(run=_run_info)
     return parser.parse_args(arguments)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add what `score` and `merge` have in common."""
+    add_options(parser)
+    parser.add_argument(
+        "--worst",
+        metavar=("K", "OUT"),
+        nargs=2,
+        action=_Worst,
+        default=(0, None),
+        help="write the K rows of the largest losses, with what they hold, to a .parquet, .arrow, .csv or .json file",
+    )
+
+
+class _Worst(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        count, path = values
+        if not count.isdecimal() or int(count) < 1:
+            parser.error(f"argument --worst: {count!r} is not a number of rows")
+        setattr(namespace, self.dest, (int(count), Path(path)))
 
 
 def _loss_name(arguments: Sequence[str]) -> str | None:
@@ -251,157 +317,61 @@ def _numbers_of(text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
 
 
-def _run_score(parsed: argparse.Namespace) -> None:
+def _run_score(parsed: argparse.Namespace) -> int:
     def given(prefix: str) -> dict[str, Any]:
         return {name.removeprefix(prefix): value for name, value in vars(parsed).items() if name.startswith(prefix)}
 
-    with _Progress() as progress:
-        result = score(
-            parsed.files,
-            parsed.loss_name,
-            options=given("loss."),
-            by=parsed.by,
-            sample_weight=parsed.sample_weight,
-            labels=parsed.labels,
-            where=parsed.where,
-            shard=parsed.shard,
-            per_sample=parsed.per_sample,
-            batch_size=parsed.batch_size,
-            progress=progress,
-            **given("operand."),
-        )
-    if parsed.json:
-        print(json.dumps(_as_json(result), ensure_ascii=False, allow_nan=False))
-    else:
-        _print_table(result, sys.stdout)
-
-
-def _as_json(result: Score) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return [plain(item) for item in value.tolist()]
-        if isinstance(value, float) and not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        return value
-
-    def summary(of: Summary) -> dict[str, Any]:
-        figures = of.to_dict()
-        for name in ("minimum_row", "maximum_row"):
-            if figures[name] is not None:
-                path, row = result.place(figures[name])
-                figures[name] = {"file": _path(path), "row": row}
-        return {name: plain(value) for name, value in figures.items()}
-
-    return {
-        "lossrs": lossrs.__version__,
-        "files": [_path(path) for path in result.files],
-        "loss": result.loss,
-        "options": {name: plain(value) for name, value in result.options.items()},
-        **summary(result.overall),
-        "by": list(result.by),
-        "groups": None
-        if result.groups is None
-        else [{"group": key, **summary(group)} for key, group in result.groups.items()],
-    }
-
-
-def _path(path: Path) -> str:
-    """Return a path as text that can be printed, whatever bytes it is made of."""
-    return os.fsencode(path).decode(errors="replace")
-
-
-def _print_table(result: Score, stream: TextIO) -> None:
-    names = ["mean", "standard error", "sum", "rows", "ignored", "non-finite"]
-    keys = len(result.by)
-    lines = [
-        [*map(_shown, key if isinstance(key, tuple) else (key,)), *_numbers(group)]
-        for key, group in (result.groups or {}).items()
-    ]
-    lines.append((["all"] + [""] * (keys - 1) if keys else []) + _numbers(result.overall))
-    header = [*result.by, *names]
-    title = f"{result.loss} of {_path(result.files[0]) if len(result.files) == 1 else f'{len(result.files)} files'}"
-    if stream.isatty() and _print_rich_table(title, header, lines, keys):
-        return
-    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
-    for line in [header, *lines]:
-        cells = [
-            cell.ljust(width) if column < keys else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip(), file=stream)
-
-
-def _numbers(summary: Summary) -> list[str]:
-    floats = [f"{summary.mean:.8g}", f"{summary.standard_error:.3g}", f"{summary.sum:.10g}"]
-    return [*floats, *map(str, (summary.rows, summary.ignored, summary.nonfinite))]
-
-
-def _shown(key: Key) -> str:
-    return "null" if key is None else str(key).lower() if isinstance(key, bool) else str(key)
-
-
-def _print_rich_table(title: str, header: list[str], lines: list[list[str]], keys: int) -> bool:
-    """Print with rich; return False if it is missing, or would have to cut numbers off."""
     try:
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Console
-        from rich.measure import Measurement
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        return False
-    console = Console()
-    table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for index, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if index < keys else "right")
-    for index, line in enumerate(lines):
-        table.add_row(*map(Text, line), end_section=keys > 0 and index == len(lines) - 2)
-    if Measurement.get(console, console.options.update(max_width=10_000), table).minimum > console.width:
-        return False
-    console.print(table)
-    return True
+        nothing = Accumulator(lossrs.losses[parsed.loss_name](**given("loss.")))
+    except (ValueError, TypeError) as error:
+        raise ScoreError(f"{parsed.loss_name}: {error}") from error
+    with Presentation(parsed, nothing, grouped=bool(parsed.by)) as presentation:
+        with Progress(enabled=not parsed.quiet) as progress:
+            found = score(
+                parsed.files,
+                parsed.loss_name,
+                options=given("loss."),
+                by=parsed.by,
+                sample_weight=parsed.sample_weight,
+                labels=parsed.labels,
+                where=parsed.where,
+                shard=parsed.shard,
+                per_sample=parsed.per_sample,
+                batch_size=parsed.batch_size,
+                histogram=bool(presentation.quantiles) or presentation.draws,
+                calibration=presentation.draws,
+                worst=parsed.worst[0],
+                worst_output=parsed.worst[1],
+                save=parsed.save,
+                checkpoint=parsed.checkpoint,
+                checkpoint_seconds=parsed.checkpoint_seconds,
+                progress=progress,
+                **given("operand."),
+            )
+        status = presentation.show(found)
+    if parsed.checkpoint is not None:
+        parsed.checkpoint.unlink(missing_ok=True)
+    return status
 
 
-class _Progress:
-    """A progress bar on the terminal, if there is one, for what takes longer than a second."""
-
-    def __init__(self, delay: float = 1.0) -> None:
-        self._from = time.monotonic() + delay
-        self._bar: Any = None
-        self._enabled = sys.stderr.isatty()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def __call__(self, rows: int, of: int | None) -> None:
-        if not self._enabled or time.monotonic() < self._from:
-            return
-        if self._bar is None:
-            self._bar = self._start(of)
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=rows, total=of)
-
-    def _start(self, of: int | None) -> Any:
-        try:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-        except ImportError:
-            self._enabled = False
-            return None
-        bar = Progress(
-            BarColumn(),
-            TextColumn("{task.completed:,} rows"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        bar.add_task("", total=of)
-        bar.start()
-        return bar
+def _run_merge(parsed: argparse.Namespace) -> int:
+    state = merge(parsed.states)
+    question, found = state.question, Score.of(state)
+    count, path = parsed.worst
+    if count > question.worst:
+        raise ScoreError(f"{parsed.states[0]}: keeps the {question.worst} worst rows; {count} are asked for")
+    with Presentation(parsed, question.accumulator(), grouped=bool(question.by)) as presentation:
+        if presentation.quantiles and not question.histogram:
+            raise ScoreError(f"{parsed.states[0]}: was saved without --quantiles, and so cannot tell any")
+        if path is not None:
+            worst_file(path, parsed.states).close(whole=False)  # what cannot be written is an error at once
+        if parsed.save is not None:
+            state.save(parsed.save)
+        if path is not None:
+            write_worst(found.worst[:count], path, parsed.states)
+        if state.missing:
+            print(f"lossrs: warning: shards {', '.join(state.missing)} are missing", file=sys.stderr)
+        return presentation.show(found)
 
 
 def _run_losses(parsed: argparse.Namespace) -> None:
@@ -414,6 +384,10 @@ def _run_losses(parsed: argparse.Namespace) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(2)]
     for name, class_name, shown in lines:
         print(f"{name:{widths[0]}}  {class_name:{widths[1]}}  {shown}".rstrip())
+
+
+def _run_schema(parsed: argparse.Namespace) -> None:
+    print(schema(), end="")
 
 
 def _run_info(parsed: argparse.Namespace) -> None:

@@ -26,10 +26,10 @@ class Output:
         Where to write.
     """
 
-    def __init__(self, path: str | Path, endings: Sequence[str], sources: Sequence[Path] = ()) -> None:
+    def __init__(self, path: str | Path, endings: Sequence[str] | None, sources: Sequence[Path] = ()) -> None:
         self.path = Path(os.path.realpath(path))
         self.ending = self.path.suffix.lower()
-        if self.ending not in endings:
+        if endings is not None and self.ending not in endings:
             raise ScoreError(f"{path}: the ending {self.ending!r} is none of {', '.join(endings)}")
         if self.path.exists() and any(_is_same(self.path.stat(), source) for source in sources):
             raise ScoreError(f"{path}: is the file that is read; it is not overwritten")
@@ -66,6 +66,8 @@ class Output:
         """Give the file its name if it is whole, else remove it."""
         try:
             if whole:
+                self.file.flush()
+                os.fsync(self.file.fileno())  # lest a crash leave the name without the content
                 self.file.close()
                 self._partial.replace(self.path)
         except OSError as failure:
@@ -74,6 +76,23 @@ class Output:
             self._partial.unlink(missing_ok=True)
             with suppress(OSError):  # what is still buffered need not be written
                 self.file.close()
+
+
+def replace_whole(path: Path, data: bytes) -> None:
+    """Write a file anew, which is the old one until it is whole; what a killed process left is written over."""
+    path = Path(os.path.realpath(path))
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise ScoreError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _is_same(output: os.stat_result, source: Path) -> bool:

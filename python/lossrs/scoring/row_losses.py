@@ -19,11 +19,10 @@ from lossrs.scoring.columns import Array, Batch, Labels, Numbers, ScoreError
 class RowLosses:
     """The loss as a function of a batch."""
 
-    def __init__(
-        self, accumulator: Accumulator, operands: Mapping[str, Numbers], weight: Numbers | None, labels: Labels | None
-    ) -> None:
-        self._accumulator, self._loss = accumulator, accumulator.loss
-        self._operands, self._weight, self._labels = operands, weight, labels
+    def __init__(self, accumulator: Accumulator, numbers: Mapping[str, Numbers], labels: Labels | None) -> None:
+        self._accumulator, self._loss, self._labels = accumulator, accumulator.loss, labels
+        operands = self._operands = dict(numbers)
+        self._weight = operands.pop("sample_weight", None)
         self._is_elementwise = isinstance(self._loss, PointwiseLoss)
         self._inputs = [operand in self._loss.inputs for operand in operands]
 

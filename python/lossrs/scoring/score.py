@@ -8,26 +8,32 @@
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import lossrs
-from lossrs.accumulator import Accumulator, Groups, Key, Result, Summary
+from lossrs.accumulator import Groups, Key, Result, Summary
 from lossrs.definitions.embeddings import EmbeddingsLoss
 from lossrs.definitions.pointwise import PointwiseLoss
 from lossrs.definitions.rows import RowwiseLoss
 from lossrs.scoring.batches import BATCH_ROWS, ENDINGS, batches
-from lossrs.scoring.columns import Labels, Numbers, ScoreError, groups_of, natural_order, near_misses, no_groups
-from lossrs.scoring.files import find_files
+from lossrs.scoring.calibration import Calibration, has_probabilities
+from lossrs.scoring.checkpoint import SECONDS, Checkpoint, SoFar, undisturbed
+from lossrs.scoring.columns import Labels, Numbers, ScoreError, groups_of, natural_order, near_misses
+from lossrs.scoring.files import STANDARD_INPUT, find_files
+from lossrs.scoring.outputs import Output
 from lossrs.scoring.per_sample import PerSample
 from lossrs.scoring.row_losses import RowLosses
+from lossrs.scoring.state import Question, Source, State, divided
 from lossrs.scoring.survey import Survey
 from lossrs.scoring.where import Where
+from lossrs.scoring.worst import Columns, worst_file, write_worst
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +54,8 @@ class Score:
         The figures of all rows and, in the natural order of their keys, of each group. Keys are the values of the
         column of groups, or tuples of the values of several. Rows are numbered over all files: `place` tells where one
         is.
-    starts : tuple of (int, Path)
-        The numbers of the files' first rows, of those files that had rows.
+    state : State
+        What can be saved and merged.
     """
 
     files: tuple[Path, ...]
@@ -57,7 +63,16 @@ class Score:
     options: dict[str, Any]
     by: tuple[str, ...]
     result: Result
-    starts: tuple[tuple[int, Path], ...] = dataclasses.field(repr=False)
+    state: State = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(cls, state: State) -> Score:
+        """Return what a state tells."""
+        question, result = state.question, state.found.accumulator.result()
+        if result.groups is not None:
+            result = dataclasses.replace(result, groups=result.groups.sorted(_group_order))
+        files = tuple(Path(source.path) for source in state.sources)
+        return cls(files, question.loss, question.options, tuple(question.by), result, state)
 
     @property
     def overall(self) -> Summary:
@@ -69,10 +84,19 @@ class Score:
         """The figures of each group."""
         return self.result.groups
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """How often predictions came true, if it was asked for and the loss is one of probabilities."""
+        return self.state.found.calibration
+
+    @property
+    def worst(self) -> list[dict[str, Any]]:
+        """The worst rows, if they were asked for: file, row, loss, and the columns that were read."""
+        return self.state.found.worst.records(self.state.place)
+
     def place(self, row: int) -> tuple[Path, int]:
         """Return the file of a row, and the row's number in it, from the row's number over all files."""
-        first, path = self.starts[bisect.bisect_right(self.starts, row, key=lambda start: start[0]) - 1]
-        return path, row - first
+        return self.state.place(row)
 
 
 def score(
@@ -87,7 +111,14 @@ def score(
     shard: tuple[int, int] = (1, 1),
     per_sample: str | Path | None = None,
     batch_size: int = BATCH_ROWS,
-    progress: Callable[[int, int | None], None] | None = None,
+    histogram: bool = False,
+    calibration: bool = False,
+    worst: int = 0,
+    worst_output: str | Path | None = None,
+    save: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = SECONDS,
+    progress: Callable[[int, int | None, Callable[[], float]], None] | None = None,
     **operands: str,
 ) -> Score:
     """Score the predictions in files.
@@ -117,8 +148,25 @@ def score(
         Where to write what ``reduction="none"`` gives for each row: a Parquet, Arrow, CSV or ``.npy`` file.
     batch_size : int
         The most rows to hold at a time. It does not change any result.
+    histogram : bool, default False
+        Whether to keep histograms of the losses, for quantiles.
+    calibration : bool, default False
+        Whether to look how often predictions come true, where the loss is one of probabilities.
+    worst : int, default 0
+        How many of the worst rows to keep, with what they hold.
+    worst_output : path, optional
+        Where to write them: a Parquet, Arrow, CSV or JSON file.
+    save : path, optional
+        Where to write a state that ``merge`` merges with others.
+    checkpoint : path, optional
+        Where what has been found is kept, every `checkpoint_seconds` and when an error or an interrupt ends the run. If
+        there is such a file, of the same question and files, the run goes on from there. At the end it holds all, and
+        the same call returns at once; it can then be removed.
+    checkpoint_seconds : float
+        How often.
     progress : callable, optional
-        Called after each batch with the rows that are done and the rows in all (None if not known).
+        Called after each batch with the rows that are done, the rows in all (None if not known), and a function that
+        returns the mean so far.
 
     Raises
     ------
@@ -144,53 +192,86 @@ def score(
     columns = dict.fromkeys(names, "") | operands
     if sample_weight is not None:
         columns["sample_weight"] = sample_weight
+    if worst < 0:
+        raise ScoreError(f"the worst rows must be at least 0, got {worst}")
+    paths = [file.path for file in found]
+    # What cannot be written is an error at once.
+    if worst_output is not None:
+        worst_file(worst_output, paths).close(whole=False)
+    if save is not None:
+        Output(save, None, paths).close(whole=False)
+    if checkpoint is not None and per_sample is not None:
+        raise ScoreError("--checkpoint and --per-sample do not go together: what is written cannot be gone on with")
     survey = Survey(columns, [by] if isinstance(by, str) else by, condition, labels is not None)
     parts = survey.parts(found, shard)
     numbers = {
         role: Numbers(chosen, vocabulary if role == "target" else None) for role, chosen in survey.chosen.items()
     }
-    weights = numbers.pop("sample_weight", None)
     try:
-        accumulator = Accumulator(lossrs.losses[loss](**dict(options or {})))
+        defaults = dataclasses.asdict(lossrs.losses[loss](**dict(options or {})))
     except (ValueError, TypeError) as error:
         raise ScoreError(f"{loss}: {error}") from error
-    if survey.by:
-        # So that there are groups, none, even if there is no row.
-        accumulator.update_losses([], group=no_groups(survey.by))
-    rows_of = RowLosses(accumulator, numbers, weights, vocabulary)
-    starts: list[tuple[int, Path]] = []
+    question = Question(
+        loss,
+        {name: _plain(value) for name, value in defaults.items() if name != "reduction"},
+        survey.chosen,
+        None if labels is None else list(labels),
+        where,
+        survey.by,
+        histogram,
+        calibration and has_probabilities(loss),
+        worst,
+    )
+    kept = (
+        None if checkpoint is None else Checkpoint(checkpoint, checkpoint_seconds, shard, list(survey.counts), numbers)
+    )
+    so_far = (kept and kept.resume(question)) or SoFar.begin(question, apart=kept is not None)
+    parts, rows_before = so_far.remaining(parts, survey.counts)
+    sizes = {path: 0 if path == STANDARD_INPUT else path.stat().st_size for path in survey.counts}
+    whole = nullcontext if kept is None else undisturbed
+    rows_of = RowLosses(so_far.done.accumulator, numbers, vocabulary)
+    texts = [*survey.by, *(survey.chosen["target"] if labels is not None else [])]
+    columns_kept = Columns([name for of in survey.chosen.values() for name in of if name not in texts], texts)
     with (
-        PerSample(per_sample, [file.path for file in found]) as output,
-        closing(batches(parts, survey.request(batch_size), survey.opened)) as read,
+        PerSample(per_sample, paths) as output,
+        closing(batches(parts, survey.request(batch_size), survey.opened, rows_before)) as read,
+        nullcontext() if kept is None else kept.kept(so_far),
     ):
         for batch in read:
-            if not starts or starts[-1][1] != batch.path:
-                starts.append((batch.first - batch.start, batch.path))
+            if batch.is_last:
+                with whole():
+                    so_far.finish(batch)
+                continue
             operand_arrays, w = rows_of.read(batch)
             group = groups_of(survey.by, batch) if survey.by else None
             if batch.rows:
                 terms = rows_of(operand_arrays, w, batch)
                 output.write(terms.values)
-                ids = None if batch.kept is None else batch.row_numbers()
-                try:
-                    accumulator.add(terms, group=group, ids=ids, first_row=batch.first)
-                except (TypeError, OverflowError) as error:  # an integer of more than 64 bits
-                    raise ScoreError(f"{batch.path}: {error}") from error
+                with whole():
+                    so_far.current.add(terms, batch, group, columns_kept, operand_arrays, w)
+                    so_far.advance(batch)
+            else:
+                so_far.advance(batch)
             if progress:
-                progress(batch.done, survey.rows)
-    defaults = {field.name: field.default for field in dataclasses.fields(lossrs.losses[loss])}
-    defaults.pop("reduction", None)
-    result = accumulator.result()
-    if result.groups is not None:
-        result = dataclasses.replace(result, groups=result.groups.sorted(_group_order))
-    return Score(
-        tuple(file.path for file in found),
-        loss,
-        defaults | dict(options or {}),
-        tuple(survey.by),
-        result,
-        tuple(starts),
-    )
+                progress(batch.done, survey.rows, so_far.mean)
+            if kept is not None and kept.is_due():
+                kept.write(so_far)
+    sources = []
+    for path, count in survey.counts.items():
+        sources.append(Source(str(path), "", sizes[path], so_far.counts[str(path)] if count is None else count))
+    if so_far.current is not so_far.done:
+        so_far.done.merge(so_far.current)
+    state = State(question, divided(sources, shard, so_far.done), so_far.done)
+    if save is not None:
+        state.save(save)
+    scored = Score.of(state)
+    if worst_output is not None:
+        write_worst(scored.worst, worst_output, paths)
+    return scored
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _group_order(key: Key) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ class Survey:
         self.chosen: dict[str, list[str]] = {}  # the columns of each operand, and of the sample weight
         self.by: list[str] = []
         self.rows: int | None = 0
+        self.counts: dict[Path, int | None] = {}  # the rows of each file, None of those that have to be read for it
         self.opened: Table | None = None
         self._kinds: dict[str, str] = {}
         self._first: Path | None = None
@@ -33,11 +34,14 @@ class Survey:
             file = File(file.path, {name: file.constants[name] for name in file.constants if name not in table.names})
             self._compare(table, file)
             if self._where is not None and self._where.excludes(file.constants):
+                self.counts[file.path] = 0
                 continue
+            self.counts[file.path] = table.rows
             if self.rows is not None:
                 self.rows = None if table.rows is None else self.rows + table.rows
             if shard != (1, 1):
                 units.append(table.units())
+                self.counts[file.path] = units[-1][-1]
             kept.append(file)
             table.file = file
         if shard != (1, 1):

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import ast
 import math
-import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 
 from lossrs.scoring.columns import Array, Constant, ScoreError, require_pyarrow
+from lossrs.scoring.expression import Expression
 
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Eq: "equal",
@@ -39,7 +39,7 @@ _CONSTANTS = {"true": True, "false": False, "null": None}
 _Operand = tuple[Any, Any]  # an array, a scalar or a field reference, and its Arrow type
 
 
-class Where:
+class Where(Expression):
     """An expression over columns.
 
     Attributes
@@ -49,18 +49,15 @@ class Where:
         their own.
     """
 
+    what: ClassVar[str] = "where"
+
     def __init__(self, text: str) -> None:
         require_pyarrow("choosing rows")
-        self._text = " ".join(text.splitlines()).strip()
-        try:
-            with warnings.catch_warnings(action="ignore"):  # of odd escapes in strings
-                self._tree = ast.parse(self._text, mode="eval").body
-            columns: dict[str, bool] = {}
-            self._check(self._tree, columns)
-        except SyntaxError as error:
-            raise self._error(error.offset or 1, error.msg) from None
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise self._error(1, str(error) or "too deeply nested") from None
+        super().__init__(text)
+
+    def _read(self) -> None:
+        columns: dict[str, bool] = {}
+        self._check(self._tree, columns)
         self.numbers = [name for name, is_text in columns.items() if not is_text]
         self.texts = [name for name, is_text in columns.items() if is_text]
 
@@ -114,14 +111,6 @@ class Where:
 
         chosen = self._evaluate(self._tree, column)
         return pc.scalar(chosen) if isinstance(chosen, pa.Scalar) else chosen
-
-    def _error(self, position: int, found: str) -> ScoreError:
-        return ScoreError(f"where {self._text!r}: {found}, at character {position}")
-
-    def _refuse(self, node: ast.AST, found: str) -> NoReturn:
-        # Python counts the bytes of UTF-8.
-        before = self._text.encode()[: node.col_offset].decode(errors="replace")  # type: ignore[attr-defined]
-        raise self._error(len(before) + 1, found)
 
     def _check(self, node: ast.expr, columns: dict[str, bool]) -> None:
         """Refuse what the language does not have, and note the columns, and whether strings stand beside them."""
@@ -185,8 +174,7 @@ class Where:
                 return value
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as value)):
                 return -value if isinstance(sign, ast.USub) else value
-        shown = ast.get_source_segment(self._text, node) or "this"
-        self._refuse(node, f"{shown!r} is neither a column nor a string nor a number")
+        self._refuse(node, f"{self._source(node)!r} is neither a column nor a string nor a number")
 
     def _evaluate(self, node: ast.expr, column: Callable[[str], _Operand]) -> Any:
         import pyarrow as pa
