@@ -26,7 +26,8 @@ from lossrs.scoring.command_line import main
 from lossrs.scoring.figures import Figures
 from lossrs.scoring.formats import Results
 from lossrs.scoring.outputs import Output
-from lossrs.scoring.plot import ENDINGS, MOST_GROUPS, Picture, bars, group_lines, panels, worst_shares, write_picture
+from lossrs.scoring.plot import ENDINGS, Picture, panels, write_picture
+from lossrs.scoring.plot_data import MOST_GROUPS, bars, group_lines, worst_shares
 from lossrs.scoring.progress import Run
 from lossrs.scoring.report import report
 
@@ -222,13 +223,13 @@ def test_groups_are_sorted_and_the_rest_is_summarised(count):
     assert len(lines) == min(count, MOST_GROUPS)
     assert sum(line.groups for line in lines) == count
     assert sum(line.rows for line in lines) == len(keys)
-    ends = [(line.mean, line.mean) if line.groups == 1 else (line.high, line.low) for line in lines]
+    ends = [(line.value, line.value) if line.groups == 1 else (line.high, line.low) for line in lines]
     flat = [end for pair in ends for end in pair]
     assert flat == sorted(flat, reverse=True)
     for line in lines:
         if line.groups == 1:
             of_key = result.groups[(int(line.label),)]
-            assert line.high - line.mean == pytest.approx(1.96 * of_key.standard_error, rel=1e-3)
+            assert line.high - line.value == pytest.approx(1.96 * of_key.standard_error, rel=1e-3)
 
 
 def test_groups_without_a_finite_mean_are_worst():
