@@ -503,7 +503,7 @@ def _draw_groups(part: Any, picture: Picture, name: str) -> None:
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     what = f"mean {picture.axis}" if is_mean else f"mean {picture.axis} of the second model less that of the first"
-    how = "the bootstrap" if is_bootstrapped(figures, name) else "1.96 standard errors"
+    how = "bootstrap" if is_bootstrapped(figures, name) else "1.96 standard errors"
     axes.set_xlabel(f"{what}, with 95 % intervals ({how})")
     axes.set_ylabel(short(", ".join(figures.by)))
     _title(axes, _found(figures, name, overall if is_mean else 0.0))
