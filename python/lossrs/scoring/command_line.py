@@ -75,9 +75,11 @@ With l a row's loss and w its weight (the sample weight, times the weight of its
   standard error   sqrt(n / (n - 1) * sum(w^2 (l - m)^2)) / sum(w),  n the rows that are not ignored
 The sums are exact: no result depends on the batch size, the order of the rows, or the number of threads.
 
+The exit status is 0, or 1 if a condition of --fail-if holds, 2 for an error, and 130 after Ctrl-C.
+
 examples:
   lossrs score predictions.parquet --loss cross_entropy --input 'logit_*' --target label --by split
-  lossrs score house_prices.csv --loss huber_loss --delta 2.0 --input predicted --target price
+  lossrs score house_prices.csv --loss huber_loss --delta 2.0 --input predicted --target price --report prices.html
   lossrs score arrays.npz --loss cross_entropy --ignore-index -1 --weight 0.2,0.8 --input logits --target labels
   lossrs score 'runs/*.parquet' --loss cross_entropy --input 'p_*' --target species --labels cat,dog,hen
   lossrs score --loss cross_entropy --help     the options of that loss
