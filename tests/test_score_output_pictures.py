@@ -326,10 +326,7 @@ MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_of_all_kinds_of_data(tmp_path, kind, capfd):
     """Warnings are errors here."""
-    of = picture(**KINDS[kind])
-    found = drawn(of, tmp_path / "out.svg")
-    ElementTree.fromstring(found)
-    assert drawn(of, tmp_path / "again.svg") == found
+    ElementTree.fromstring(drawn(picture(**KINDS[kind]), tmp_path / "out.svg"))
     assert capfd.readouterr() == ("", "")
 
 
