@@ -21,6 +21,8 @@ from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
 from lossrs.scoring.checkpoint import SECONDS
 from lossrs.scoring.columns import ScoreError, near_misses
+from lossrs.scoring.comparison import figures as comparison_figures
+from lossrs.scoring.comparison import wanted
 from lossrs.scoring.condition import Condition
 from lossrs.scoring.figures import NAMES, PLACES, Figures
 from lossrs.scoring.formats import FORMATS, Results, schema
@@ -171,6 +173,18 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         action="append",
         default=[],
         help="a result for each value of this column, too, or for each combination of several",
+    )
+    of_score.add_argument(
+        "--compare",
+        metavar="COLUMNS",
+        help="a second model's predictions: its mean, how much larger its losses are row by row, how often smaller",
+    )
+    of_score.add_argument(
+        "--bootstrap",
+        metavar="N",
+        type=int,
+        default=0,
+        help="95%% confidence intervals from N replicates of the rows; a thousand is usual",
     )
     of_score.add_argument("--where", metavar="EXPR", help="score the rows for which this is true")
     of_score.add_argument(
@@ -360,7 +374,8 @@ def _run_score(parsed: argparse.Namespace) -> int:
         nothing = Accumulator(lossrs.losses[parsed.loss_name](**given("loss.")))
     except (ValueError, TypeError) as error:
         raise ScoreError(f"{parsed.loss_name}: {error}") from error
-    conditions = [_condition(text, nothing, grouped=bool(parsed.by)) for text in parsed.fail_if]
+    more = [figure.name for figure in wanted(compares=parsed.compare is not None, bootstrap=parsed.bootstrap > 0)]
+    conditions = [_condition(text, nothing, more, grouped=bool(parsed.by)) for text in parsed.fail_if]
     quantiles = _quantiles(parsed, conditions)
     began = time.monotonic()
     with Progress(enabled=not parsed.quiet) as progress:
@@ -376,6 +391,8 @@ def _run_score(parsed: argparse.Namespace) -> int:
             per_sample=parsed.per_sample,
             batch_size=parsed.batch_size,
             histogram=bool(quantiles),
+            bootstrap=parsed.bootstrap,
+            compare=parsed.compare,
             worst=parsed.worst[0],
             worst_output=parsed.worst[1],
             save=parsed.save,
@@ -394,7 +411,9 @@ def _run_merge(parsed: argparse.Namespace) -> int:
     began = time.monotonic()
     state = merge(parsed.states)
     question, found = state.question, Score.of(state)
-    conditions = [_condition(text, question.accumulator(), grouped=bool(question.by)) for text in parsed.fail_if]
+    more = [figure.name for figure in wanted(compares=question.compares, bootstrap=question.bootstrap > 0)]
+    nothing = question.accumulator()
+    conditions = [_condition(text, nothing, more, grouped=bool(question.by)) for text in parsed.fail_if]
     quantiles = _quantiles(parsed, conditions)
     if quantiles and not question.histogram:
         raise ScoreError(f"{parsed.states[0]}: was saved without --quantiles, and so cannot tell any")
@@ -426,6 +445,8 @@ def _report(
     """Print what was found, and return the exit status."""
     run = Run(parsed.command, found.overall.rows, time.monotonic() - began, peak_memory())
     figures = Figures(found.overall, found.groups, found.by, quantiles)
+    for figure, overall, column in comparison_figures(found.result, found.compared):
+        figures.add(figure, overall, column)
     results = Results(found, figures, run)
     with contextlib.ExitStack() as stack:
         failures = [failure for condition in conditions if (failure := condition.failure(figures))]
@@ -440,9 +461,9 @@ def _report(
     return 1 if failures else 0
 
 
-def _condition(text: str, nothing: Accumulator, *, grouped: bool) -> Condition:
+def _condition(text: str, nothing: Accumulator, more: Sequence[str], *, grouped: bool) -> Condition:
     names = [name for name in NAMES if name not in PLACES]
-    return Condition(text, [*names, *nothing.result().derived], grouped=grouped)
+    return Condition(text, [*names, *nothing.result().derived, *more], grouped=grouped)
 
 
 @contextlib.contextmanager
