@@ -26,6 +26,11 @@ def has_probabilities(loss: str) -> bool:
     return loss in _BINARY + _CLASSES
 
 
+def is_of_classes(loss: str) -> bool:
+    """Tell whether it is the likeliest of classes that may be right."""
+    return loss in _CLASSES
+
+
 def _edges() -> Array:
     """Cut [0, 1] into fortieths, and the first and the last of them by halves and quarters of what is left."""
     fortieths = np.arange(1, 40) / 40
@@ -111,23 +116,28 @@ class Calibration:
 
     def update_from(self, loss: Loss, input: Array, target: Array, *, sample_weight: Array | None = None) -> None:
         """Add the predictions that a loss is of; those that are ignored, and targets of several classes, are not."""
-        name = loss.function_name
+        name, target = loss.function_name, np.asarray(target)
+        input = np.asarray(input)
+        if input.dtype not in (np.float32, np.float64):
+            input = input.astype(np.float32 if input.dtype.kind != "i" else np.float64)
         if name in _BINARY:
             if name != "binary_cross_entropy":
                 # The sigmoid is the derivative where the target is 0.
-                input = F.binary_cross_entropy_with_logits.value_and_grad(input, np.zeros_like(input), reduction="sum")[
-                    1
-                ]
-            self.update(input, target, sample_weight=sample_weight)
+                zeros = np.zeros_like(input)
+                input = F.binary_cross_entropy_with_logits.value_and_grad(input, zeros, reduction="sum")[1]
+            weights = sample_weight if sample_weight is None or input.ndim == 1 else sample_weight[:, None]
+            self.update(input, target, sample_weight=weights)
         elif name in _CLASSES and target.ndim == 1 and input.ndim == 2:
+            kept = target != loss.ignore_index  # type: ignore[attr-defined]
+            if not kept.all():
+                input, target = input[kept], target[kept]
+                sample_weight = None if sample_weight is None else sample_weight[kept]
             likeliest = np.argmax(input, axis=1)
             of_class: Any = F.nll_loss if name == "nll_loss" else F.cross_entropy
             surprise = np.maximum(of_class(input, likeliest, reduction="none"), 0)
             # This loss of target 0 is the exponential, of the same bits on every machine.
             probability = F.poisson_nll_loss(-surprise, np.zeros_like(surprise), reduction="none")
-            kept = target != loss.ignore_index  # type: ignore[attr-defined]
-            weights = None if sample_weight is None else sample_weight[kept]
-            self.update(probability[kept], (likeliest == target)[kept], sample_weight=weights)
+            self.update(probability, likeliest == target, sample_weight=sample_weight)
 
     def merge(self, *others: Calibration) -> None:
         """Add what others hold."""

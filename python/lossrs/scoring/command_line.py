@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import os
 import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,12 +18,10 @@ from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
 from lossrs.scoring.checkpoint import SECONDS
 from lossrs.scoring.columns import ScoreError, near_misses
-from lossrs.scoring.comparison import figures as comparison_figures
 from lossrs.scoring.comparison import wanted
-from lossrs.scoring.condition import Condition
-from lossrs.scoring.figures import NAMES, PLACES, Figures
-from lossrs.scoring.formats import FORMATS, Results, schema
-from lossrs.scoring.progress import Progress, Run, peak_memory, print_cost
+from lossrs.scoring.formats import schema
+from lossrs.scoring.presentation import Presentation, add_options, quiet_pipe
+from lossrs.scoring.progress import Progress
 from lossrs.scoring.score import Score, score
 from lossrs.scoring.state import merge
 from lossrs.scoring.worst import worst_file, write_worst
@@ -112,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = _parser(words)
         parsed.command = ("lossrs", *words)
-        with _quiet_pipe():
+        with quiet_pipe():
             status = parsed.run(parsed) or 0
             sys.stdout.flush()
     except ScoreError as error:
@@ -242,28 +237,7 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     """Add what `score` and `merge` have in common."""
-    parser.add_argument(
-        "--quantiles",
-        metavar="Q,...",
-        type=_shares,
-        default=[],
-        help="quantiles of the losses: 0.5,0.99 for the median and what one row in a hundred exceeds",
-    )
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="table",
-        help="what to print; in JSON, which `lossrs schema` describes, nan and infinities are strings",
-    )
-    parser.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
-    parser.add_argument(
-        "--fail-if",
-        metavar="CONDITION",
-        action="append",
-        default=[],
-        help="end with status 1 if this holds: 'mean > 0.35'; may be repeated",
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress, and not what the run took")
+    add_options(parser)
     parser.add_argument(
         "--worst",
         metavar=("K", "OUT"),
@@ -327,16 +301,6 @@ def _shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def _shares(text: str) -> list[float]:
-    try:
-        shares = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
-    if not all(0 <= share <= 1 for share in shares):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of shares in [0, 1]")
-    return shares
-
-
 def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.set_defaults(loss_name=name)
     fields = _options(name)
@@ -374,106 +338,57 @@ def _run_score(parsed: argparse.Namespace) -> int:
         nothing = Accumulator(lossrs.losses[parsed.loss_name](**given("loss.")))
     except (ValueError, TypeError) as error:
         raise ScoreError(f"{parsed.loss_name}: {error}") from error
-    more = [figure.name for figure in wanted(compares=parsed.compare is not None, bootstrap=parsed.bootstrap > 0)]
-    conditions = [_condition(text, nothing, more, grouped=bool(parsed.by)) for text in parsed.fail_if]
-    quantiles = _quantiles(parsed, conditions)
-    began = time.monotonic()
-    with Progress(enabled=not parsed.quiet) as progress:
-        found = score(
-            parsed.files,
-            parsed.loss_name,
-            options=given("loss."),
-            by=parsed.by,
-            sample_weight=parsed.sample_weight,
-            labels=parsed.labels,
-            where=parsed.where,
-            shard=parsed.shard,
-            per_sample=parsed.per_sample,
-            batch_size=parsed.batch_size,
-            histogram=bool(quantiles),
-            bootstrap=parsed.bootstrap,
-            compare=parsed.compare,
-            worst=parsed.worst[0],
-            worst_output=parsed.worst[1],
-            save=parsed.save,
-            checkpoint=parsed.checkpoint,
-            checkpoint_seconds=parsed.checkpoint_seconds,
-            progress=progress,
-            **given("operand."),
-        )
-    status = _report(parsed, found, conditions, quantiles, began)
+    more = wanted(compares=parsed.compare is not None, bootstrap=parsed.bootstrap > 0)
+    with Presentation(parsed, nothing, more, grouped=bool(parsed.by)) as presentation:
+        with Progress(enabled=not parsed.quiet) as progress:
+            found = score(
+                parsed.files,
+                parsed.loss_name,
+                options=given("loss."),
+                by=parsed.by,
+                sample_weight=parsed.sample_weight,
+                labels=parsed.labels,
+                where=parsed.where,
+                shard=parsed.shard,
+                per_sample=parsed.per_sample,
+                batch_size=parsed.batch_size,
+                histogram=bool(presentation.quantiles) or presentation.draws,
+                bootstrap=parsed.bootstrap,
+                compare=parsed.compare,
+                calibration=presentation.draws,
+                worst=parsed.worst[0],
+                worst_output=parsed.worst[1],
+                save=parsed.save,
+                checkpoint=parsed.checkpoint,
+                checkpoint_seconds=parsed.checkpoint_seconds,
+                progress=progress,
+                **given("operand."),
+            )
+        status = presentation.show(found)
     if parsed.checkpoint is not None:
         parsed.checkpoint.unlink(missing_ok=True)
     return status
 
 
 def _run_merge(parsed: argparse.Namespace) -> int:
-    began = time.monotonic()
     state = merge(parsed.states)
     question, found = state.question, Score.of(state)
-    more = [figure.name for figure in wanted(compares=question.compares, bootstrap=question.bootstrap > 0)]
-    nothing = question.accumulator()
-    conditions = [_condition(text, nothing, more, grouped=bool(question.by)) for text in parsed.fail_if]
-    quantiles = _quantiles(parsed, conditions)
-    if quantiles and not question.histogram:
-        raise ScoreError(f"{parsed.states[0]}: was saved without --quantiles, and so cannot tell any")
     count, path = parsed.worst
     if count > question.worst:
         raise ScoreError(f"{parsed.states[0]}: keeps the {question.worst} worst rows; {count} are asked for")
-    if path is not None:
-        worst_file(path, parsed.states).close(whole=False)  # what cannot be written is an error at once
-    if parsed.save is not None:
-        state.save(parsed.save)
-    if path is not None:
-        write_worst(found.worst[:count], path, parsed.states)
-    if state.missing:
-        print(f"lossrs: warning: shards {', '.join(state.missing)} are missing", file=sys.stderr)
-    return _report(parsed, found, conditions, quantiles, began)
-
-
-def _quantiles(parsed: argparse.Namespace, conditions: Sequence[Condition]) -> list[float]:
-    return [*parsed.quantiles, *(share for condition in conditions for share in condition.quantiles)]
-
-
-def _report(
-    parsed: argparse.Namespace,
-    found: Score,
-    conditions: Sequence[Condition],
-    quantiles: Sequence[float],
-    began: float,
-) -> int:
-    """Print what was found, and return the exit status."""
-    run = Run(parsed.command, found.overall.rows, time.monotonic() - began, peak_memory())
-    figures = Figures(found.overall, found.groups, found.by, quantiles)
-    for figure, overall, column in comparison_figures(found.result, found.compared):
-        figures.add(figure, overall, column)
-    results = Results(found, figures, run)
-    with contextlib.ExitStack() as stack:
-        failures = [failure for condition in conditions if (failure := condition.failure(figures))]
-        if failures:
-            # Even if nobody reads the results to their end.
-            stack.callback(print, *(f"lossrs: {failure}" for failure in failures), sep="\n", file=sys.stderr)
-            stack.enter_context(_quiet_pipe())
-        FORMATS[parsed.format](results, sys.stdout)
-        sys.stdout.flush()
-    if not parsed.quiet:
-        print_cost(run)
-    return 1 if failures else 0
-
-
-def _condition(text: str, nothing: Accumulator, more: Sequence[str], *, grouped: bool) -> Condition:
-    names = [name for name in NAMES if name not in PLACES]
-    return Condition(text, [*names, *nothing.result().derived, *more], grouped=grouped)
-
-
-@contextlib.contextmanager
-def _quiet_pipe() -> Iterator[None]:
-    """Go on if the reader of standard output has seen enough."""
-    try:
-        yield
-    except BrokenPipeError:
-        # What is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    more = wanted(compares=question.compares, bootstrap=question.bootstrap > 0)
+    with Presentation(parsed, question.accumulator(), more, grouped=bool(question.by)) as presentation:
+        if presentation.quantiles and not question.histogram:
+            raise ScoreError(f"{parsed.states[0]}: was saved without --quantiles, and so cannot tell any")
+        if path is not None:
+            worst_file(path, parsed.states).close(whole=False)  # what cannot be written is an error at once
+        if parsed.save is not None:
+            state.save(parsed.save)
+        if path is not None:
+            write_worst(found.worst[:count], path, parsed.states)
+        if state.missing:
+            print(f"lossrs: warning: shards {', '.join(state.missing)} are missing", file=sys.stderr)
+        return presentation.show(found)
 
 
 def _run_losses(parsed: argparse.Namespace) -> None:

@@ -6,20 +6,23 @@ and histograms alone, so that pictures cost the same whatever the number of rows
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from lossrs.accumulator import Histogram
-from lossrs.scoring.calibration import EDGES, Bins, Calibration
+from lossrs.scoring.calibration import EDGES, Bins, Calibration, is_of_classes
 from lossrs.scoring.columns import Array, ScoreError
 from lossrs.scoring.figures import Figures, on_one_line, shown
+from lossrs.scoring.formats import Results
 from lossrs.scoring.outputs import Output
 
 ENDINGS = (".png", ".svg", ".pdf")
@@ -27,6 +30,7 @@ ENDINGS = (".png", ".svg", ".pdf")
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 INK, MUTED, RULE, PAPER = "#1a1c1f", "#5b6067", "#dfe1e5", "#ffffff"
 MOST_GROUPS = 30
+_LARGE = 1e300  # what is larger would overflow in sums of ends of axes
 
 _STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -64,6 +68,7 @@ _STYLE: dict[str, Any] = {
     "ytick.labelsize": 8.5,
 }
 
+_SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 #: For letters that matplotlib's own font lacks.
 _FONTS = (
     "Noto Sans CJK JP",
@@ -109,6 +114,15 @@ class Picture:
     figures: Figures
     histogram: Histogram | None
     calibration: Calibration | None
+
+    @classmethod
+    def of(cls, results: Results) -> Self:
+        """Return what a result's pictures are of."""
+        score = results.score
+        mean, error = score.overall.mean, score.overall.standard_error
+        margin = f" ± {error:.2g} (standard error)" if math.isfinite(error) else ""
+        title = f"{results.title}: mean {mean:.4g}{margin}, rows: {score.overall.rows:,}"
+        return cls(title, score.loss, results.figures, score.overall.histogram, score.calibration)
 
     @property
     def axis(self) -> str:
@@ -170,32 +184,34 @@ def write_picture(output: Output, picture: Picture) -> None:
                     panel.draw(column)
         else:
             figure.text(0.5, 0.4, "no rows to draw", ha="center", color=MUTED)
-        _save(figure, output.file, output)
+        output.write(_saved(figure, output.ending[1:]))
 
 
 def svg(panel: Panel, width: float = 5.6) -> bytes:
     """Return a picture as SVG, for a page."""
-    import io
-
     with _style():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(2 * width if panel.wide else width, panel.height), layout="constrained")
         figure.set_facecolor("none")
         panel.draw(figure)
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return drawn.getvalue()
+        return _saved(figure, "svg")
 
 
-def _save(figure: Any, file: Any, output: Output) -> None:
-    kind = output.ending[1:]
-    # Without the date, the same score gives the same bytes.
-    metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    try:
-        figure.savefig(file, format=kind, dpi=150, metadata=metadata)
-    except OSError as error:
-        raise output.failed(error) from error
+def _saved(figure: Any, kind: str) -> bytes:
+    # Without dates, the same score gives the same bytes.
+    metadata = {"png": {}, "svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}}[kind]
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=150, metadata=metadata)
+    return _numbered(drawn.getvalue()) if kind == "svg" else drawn.getvalue()
+
+
+def _numbered(drawn: bytes) -> bytes:
+    """Give the parts of an SVG file that are used again numbers: their names are hashes of the last bits of places."""
+    names: dict[bytes, bytes] = {}
+    for name in re.findall(rb'\bid="([A-Za-z][0-9a-f]{10})"', drawn):
+        names.setdefault(name, b"%s%d" % (name[:1], len(names)))
+    return re.sub(rb"\b[A-Za-z][0-9a-f]{10}\b", lambda found: names.get(found[0], found[0]), drawn)
 
 
 @contextmanager
@@ -208,7 +224,7 @@ def _style() -> Iterator[None]:
     known = set(font_manager.get_font_names())
     fonts = {"font.family": ["DejaVu Sans", *(name for name in _FONTS if name in known)]}
     # Groups may be named in letters that no font has: those are drawn as boxes.
-    with matplotlib.rc_context(_STYLE | fonts), warnings.catch_warnings():
+    with matplotlib.rc_context(_STYLE | fonts), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         logger = logging.getLogger("matplotlib")
         level = logger.level
@@ -223,9 +239,22 @@ def _wrapped(text: str, width: float) -> list[str]:
     return textwrap.wrap(text, max(int(width), 20)) or [""]
 
 
-def _title(axes: Any, text: str) -> None:
+def _legend_above(axes: Any) -> None:
+    legend = axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        columnspacing=1.1,
+        handlelength=1.5,
+        borderaxespad=0,
+        borderpad=0.2,
+    )
+    legend.set_in_layout(False)  # else a long one would make the picture narrow
+
+
+def _title(axes: Any, text: str, above: float = 0) -> None:
     inches = axes.get_figure(root=False).bbox.width / axes.get_figure(root=True).dpi
-    axes.set_title("\n".join(_wrapped(text, inches * 9)))
+    axes.set_title("\n".join(_wrapped(text, inches * 9)), pad=_STYLE["axes.titlepad"] + above)
 
 
 def _note(axes: Any, text: str) -> None:
@@ -244,12 +273,14 @@ def _note(axes: Any, text: str) -> None:
 
 
 def percent(share: float) -> str:
-    """Return a share in percent, with two digits where it is neither small nor nearly all."""
-    if 0 < share < 1e-4:
-        return f"{100 * share:.1g} %"
+    """Return a share in percent, with two or three digits."""
     if 0.9995 <= share < 1:
-        return f"{100 * share:.6g} %" if share < 1 - 1e-7 else "nearly 100 %"
-    return f"{100 * share:.3g} %" if share >= 0.1 else f"{100 * share:.2g} %"
+        text = "nearly 100"
+    elif share >= 0.1:
+        text = f"{100 * share:.3g}"
+    else:
+        text = f"{100 * share:.2g}"
+    return f"{text}\N{NO-BREAK SPACE}%"
 
 
 class Bars(NamedTuple):
@@ -275,52 +306,53 @@ class Bars(NamedTuple):
 
 
 def bars(histogram: Histogram) -> Bars | None:
-    """Choose an axis for a histogram; None if no loss is finite."""
-    finite = np.isfinite(histogram.lower) & np.isfinite(histogram.upper)
-    lower, upper, counts = histogram.lower[finite], histogram.upper[finite], histogram.counts[finite].astype(float)
+    """Choose an axis for a histogram; None if no loss can be drawn."""
     total = float(histogram.counts.sum())
-    if not counts.sum():
+    can = (histogram.upper > -_LARGE) & (histogram.lower < _LARGE)
+    lower, upper, counts = histogram.lower[can], histogram.upper[can], histogram.counts[can].astype(np.float64)
+    if not counts.size:
         return None
-    infinite = float(histogram.counts[~finite].sum()) / total
-    zero = counts[lower == 0].sum()
-    positive = lower > 0
-    low, high = lower[0], upper[-1]
-    is_log = False
-    if low >= 0 and positive.any() and zero < counts.sum() / 2:
-        first, last = _quantiles(lower[positive], counts[positive], [0.01, 0.99])
-        is_log = bool(last >= 100 * first)
-    if is_log:
-        low, far = _quantiles(lower[positive], counts[positive], [0.001, 0.9999])
-        high = min(high, far * 1e3)
-        decades = max(math.log10(high) - math.log10(low), 0.1)
-        edges = np.logspace(math.log10(low), math.log10(high), int(np.clip(round(10 * decades), 30, 90)) + 1)
-    else:
-        if low >= 0 and low < 0.3 * high:
-            low = 0.0
-        near, far = _quantiles(lower, counts, [0.001, 0.999])
-        middle = _quantiles(lower, counts, [0.5])[0]
-        high = far + 0.02 * (far - low) if high - middle > 3 * (far - middle) > 0 else high
-        low = near if middle - low > 3 * (middle - near) > 0 else low
-        if high - low <= abs(high) / 32:  # a bucket or little more: room around it
-            low, high = low - 0.05 * abs(low) - 1e-300, high + 0.05 * abs(high) + 1e-300
-        edges = np.linspace(low, high, 61)
+    upper = np.where(lower == 0, 0.0, upper)  # what is in that bucket is 0
+    edges, is_log = _axis(lower, upper, counts)
+    if edges[-1] - edges[0] < abs(edges[0]) / 8:
+        lower = upper = lower / 2 + upper / 2  # bars may be narrower than buckets
     cumulative = np.concatenate([[0.0], np.cumsum(counts)])
     points = np.stack([lower, upper], axis=1).ravel()
-    below = np.stack([cumulative[:-1], cumulative[1:]], axis=1).ravel()
-    at_edges = np.interp(edges, points, below, left=0.0, right=cumulative[-1])
-    # A point mass at the first edge is in the first bar.
-    at_edges[0] = counts[upper < edges[0]].sum() if not is_log else at_edges[0]
-    shares = np.diff(at_edges) / total
-    hidden_zero = zero / total if is_log else 0.0
+    at_edges = np.interp(edges, points, np.stack([cumulative[:-1], cumulative[1:]], axis=1).ravel())
+    if not is_log:
+        at_edges[0] = counts[upper < edges[0]].sum()  # what is all at the first edge is in the first bar
+    zero = counts[lower == 0].sum() if is_log else 0.0
+    infinite = np.isinf(histogram.upper)
+    beyond = [histogram.counts[of & ~infinite & ~can].sum() for of in (histogram.upper < 0, histogram.lower > 0)]
     return Bars(
         edges,
-        shares,
+        np.diff(at_edges) / total,
         is_log,
-        hidden_zero,
-        max(at_edges[0] / total - hidden_zero, 0.0),
-        max((cumulative[-1] - at_edges[-1]) / total, 0.0),
-        infinite,
+        zero / total,
+        max(at_edges[0] - zero + beyond[0], 0.0) / total,
+        max(cumulative[-1] - at_edges[-1] + beyond[1], 0.0) / total,
+        float(histogram.counts[infinite].sum()) / total,
     )
+
+
+def _axis(lower: Array, upper: Array, counts: Array) -> tuple[Array, bool]:
+    """Return the edges of bars for buckets, and whether they are those of a logarithmic axis."""
+    positive = lower > 0
+    low, high = float(lower[0]), float(upper[-1])
+    if low >= 0 and counts[positive].sum() > counts.sum() / 2:
+        first, last = _quantiles(lower[positive], counts[positive], [0.01, 0.99])
+        if last >= 150 * first:
+            low, far = _quantiles(lower[positive], counts[positive], [0.001, 0.9999])
+            ends = math.log10(low), math.log10(min(high, far * 1e3))
+            return np.logspace(*ends, int(np.clip(round(10 * (ends[1] - ends[0])), 30, 90)) + 1), True
+    if 0 <= low < 0.3 * high:
+        low = 0.0
+    near, middle, far = _quantiles(lower, counts, [0.001, 0.5, 0.999])
+    high = far + 0.02 * (far - low) if high - middle > 3 * (far - middle) > 0 else high
+    low = near if middle - low > 3 * (middle - near) > 0 else low
+    if high - low <= abs(high) / 32:  # a bucket or little more: room around it
+        low, high = (0.0, 1.0) if high == 0 else (low - 0.05 * abs(low), high + 0.05 * abs(high))
+    return np.linspace(low, high, 61), False
 
 
 def _quantiles(lower: Array, counts: Array, shares: list[float]) -> list[float]:
@@ -331,8 +363,12 @@ def _quantiles(lower: Array, counts: Array, shares: list[float]) -> list[float]:
 def _log_axis(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(10, numticks=7))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    def shown(value: float, _: Any) -> str:
+        power = round(math.log10(value)) if 0 < value < math.inf else 0
+        return f"{value:g}" if abs(power) < 5 else "10" + str(power).translate(_SUPERSCRIPTS)
+
+    axis.set_major_locator(LogLocator(10, numticks=6))
+    axis.set_major_formatter(FuncFormatter(shown))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -345,26 +381,33 @@ def _draw_histogram(part: Any, picture: Picture) -> None:
     overall = picture.figures.overall
     axes.set_xlabel(picture.axis)
     if drawn is None:
-        _title(axes, "No loss is finite")
+        _title(axes, "No loss can be drawn")
         return
     if drawn.is_log:
         axes.set_xscale("log")
         _log_axis(axes.xaxis)
     axes.stairs(drawn.shares, drawn.edges, fill=True, color=BLUE, alpha=0.75)
     axes.set_xlim(drawn.edges[0], drawn.edges[-1])
-    axes.set_ylim(0, 1.16 * float(drawn.shares.max()))  # the legend lies above
+    axes.set_ylim(0, 1.04 * float(drawn.shares.max()))
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.grid(axis="x", visible=False)
     axes.set_ylabel("share of the rows")
-    half, most = picture.histogram.quantile([0.5, 0.99]).tolist()
-    marks = [("median", half, MUTED, "--"), ("mean", overall["mean"], ORANGE, "-"), ("99 %", most, MUTED, ":")]
+    half, most = np.clip(picture.histogram.quantile([0.5, 0.99]), overall["minimum"], overall["maximum"]).tolist()
+    few = picture.histogram.counts.sum() < 100
+    last = ("largest", overall["maximum"]) if few else ("99\N{NO-BREAK SPACE}%", most)
+    marks = [("median", half, MUTED, "--"), ("mean", overall["mean"], ORANGE, "-"), (*last, MUTED, ":")]
     for name, value, color, style in marks:
+        label = f"{name} {value:.4g}" if name == "mean" else f"{name} {value:.3g}"
         if drawn.edges[0] <= value <= drawn.edges[-1]:
-            axes.axvline(value, color=color, linestyle=style, label=f"{name} {value:.4g}")
-        else:
-            axes.plot([], [], color=color, linestyle=style, label=f"{name} {value:.4g} (not here)")
-    axes.legend(loc="upper left", ncols=3, columnspacing=1.2, handlelength=1.6, borderaxespad=0.1)
-    _title(axes, f"Half of the losses are up to {half:.3g}, and 1 % exceed {most:.3g}")
+            axes.axvline(value, color=color, linestyle=style, label=label)
+        elif math.isfinite(value):  # an arrow says where it would be
+            axes.plot([], [], color=color, linestyle=style, label=label + (" →" if value > half else " ←"))
+    _legend_above(axes)
+    end = f"the largest is {overall['maximum']:.3g}" if few else f"1\N{NO-BREAK SPACE}% exceed {most:.3g}"
+    if overall["minimum"] == overall["maximum"]:
+        _title(axes, f"All losses are {half:.4g}", above=13)
+    else:
+        _title(axes, f"Half of the losses are up to {half:.3g}, {end}", above=13)
     missing = [
         (drawn.zero, "are 0"),
         (drawn.below, "are below the axis"),
@@ -421,9 +464,9 @@ def _draw_shares(part: Any, picture: Picture, rows: Array, losses: Array) -> Non
         axes.annotate(
             f"{percent(mark)}: {percent(share)}",
             (mark, share),
-            (8, -5),
+            (8, -5) if share > 0.12 else (8, 3),
             textcoords="offset points",
-            va="top",
+            va="top" if share > 0.12 else "bottom",
             bbox={"boxstyle": "square,pad=0.15", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75},
         )
     if is_log:
@@ -465,7 +508,7 @@ def _draw_calibration(part: Any, picture: Picture, bins: Bins) -> None:
     assert picture.calibration is not None
     axes, below = part.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     rare = is_rare(picture.calibration.bins())
-    of_classes = "binary" not in picture.loss and "sigmoid" not in picture.loss
+    of_classes = is_of_classes(picture.loss)
     ends = bins.intervals()
     if rare:
         kept = (bins.predicted > 0) & (bins.observed > 0)
@@ -492,7 +535,7 @@ def _draw_calibration(part: Any, picture: Picture, bins: Bins) -> None:
         label="observed, with 95 % intervals",
     )
     axes.set_ylabel("share that is right" if of_classes else "share that came true")
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
     share = bins.rows / bins.rows.sum()
     below.bar(bins.lower, share, bins.upper - bins.lower, align="edge", color=BLUE, alpha=0.75, linewidth=0)
     below.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -542,18 +585,23 @@ def group_lines(figures: Figures, most: int = MOST_GROUPS) -> list[GroupLine]:
             )
         )
     if len(middle):
-        total, means = int(rows[middle].sum()), mean[middle]
+        total, means = int(rows[middle].sum()), mean[middle][np.abs(mean[middle]) < _LARGE]
         rest = GroupLine(
-            f"{len(middle):,} groups between", len(middle), total, math.nan, float(means.min()), float(means.max())
+            f"{len(middle):,} groups between",
+            len(middle),
+            total,
+            math.nan,
+            float(means.min(initial=math.inf)),
+            float(means.max(initial=-math.inf)),
         )
         lines.insert((most + 1) // 2, rest)
     return lines
 
 
 def interval(figures: Figures) -> tuple[Array, Array]:
-    """Return the ends of the 95 % intervals of the groups' means."""
+    """Return the ends of the 95 % intervals of the groups' means; NaN where a mean's error is not known."""
     mean = figures.column("mean")
-    margin = 1.959964 * np.nan_to_num(figures.column("standard_error"))
+    margin = 1.959964 * figures.column("standard_error")
     return mean - margin, mean + margin
 
 
@@ -562,10 +610,8 @@ def _draw_groups(part: Any, picture: Picture) -> None:
     axes = part.subplots()
     lines = group_lines(figures)
     overall = figures.overall["mean"]
-    finite = [line for line in lines if math.isfinite(line.low) and math.isfinite(line.high)]
-    means = [value for line in finite for value in ((line.mean,) if line.groups == 1 else (line.low, line.high))]
-    if math.isfinite(overall):
-        means.append(overall)
+    means = [value for line in lines for value in ((line.mean,) if line.groups == 1 else (line.low, line.high))]
+    means = [value for value in [*means, overall] if abs(value) < _LARGE]
     is_log = bool(means) and min(means) > 0 and max(means) > 50 * min(means)
     low, high = _range(lines, means, is_log)
     if is_log:
@@ -577,11 +623,14 @@ def _draw_groups(part: Any, picture: Picture) -> None:
             axes.plot(
                 [line.low, line.high], [place, place], color=MUTED, alpha=0.35, linewidth=7, solid_capstyle="butt"
             )
-        elif math.isfinite(line.mean):
-            axes.plot([max(line.low, low), min(line.high, high)], [place, place], color=BLUE, linewidth=1.6)
+        elif abs(line.mean) < _LARGE:
+            if math.isfinite(line.high - line.low):
+                axes.plot([max(line.low, low), min(line.high, high)], [place, place], color=BLUE, linewidth=1.6)
             axes.plot([line.mean], [place], "o", color=BLUE, markersize=5)
         else:
-            axes.annotate(f"{line.mean}", (0.985, place), xycoords=axes.get_yaxis_transform(), ha="right", va="center")
+            axes.annotate(
+                f"{line.mean:.3g}", (0.985, place), xycoords=axes.get_yaxis_transform(), ha="right", va="center"
+            )
         count = f"{line.rows:,}"
         axes.annotate(
             count, (1.01, place), xycoords=axes.get_yaxis_transform(), va="center", color=MUTED, annotation_clip=False
@@ -589,7 +638,7 @@ def _draw_groups(part: Any, picture: Picture) -> None:
     axes.annotate(
         "rows", (1.01, -0.9), xycoords=axes.get_yaxis_transform(), va="center", color=MUTED, annotation_clip=False
     )
-    if math.isfinite(overall):
+    if abs(overall) < _LARGE:
         axes.axvline(overall, color=ORANGE, linewidth=1.4, zorder=1, label=f"all rows: {overall:.4g}")
         axes.legend(loc="best")
     axes.set_yticks(range(len(lines)), [line.label for line in lines])
@@ -599,10 +648,12 @@ def _draw_groups(part: Any, picture: Picture) -> None:
     axes.set_ylabel(_short(", ".join(figures.by)))
     low_ends, high_ends = interval(figures)
     above, under = int((low_ends > overall).sum()), int((high_ends < overall).sum())
-    _title(
-        axes,
-        f"{above:,} of {figures.group_count:,} groups worse than all rows, {under:,} better, by their 95 % intervals",
-    )
+    if math.isfinite(overall):
+        found = f"{above:,} of {figures.group_count:,} groups worse than all rows, {under:,} better"
+        _title(axes, f"{found}, by their 95\N{NO-BREAK SPACE}% intervals")
+    else:
+        infinite = int((~np.isfinite(figures.column("mean"))).sum())
+        _title(axes, f"{infinite:,} of {figures.group_count:,} groups have no finite mean")
 
 
 def _range(lines: list[GroupLine], means: list[float], is_log: bool) -> tuple[float, float]:
@@ -613,7 +664,7 @@ def _range(lines: list[GroupLine], means: list[float], is_log: bool) -> tuple[fl
     low, high = to(min(means)), to(max(means))
     lengths = [line.high - line.low for line in lines if line.groups == 1 and math.isfinite(line.high - line.low)]
     # The interval of a few rows may be much longer than that of the others.
-    span = max(high - low, 0.0 if is_log else 2 * float(np.median(lengths))) or abs(high) or 1.0
+    span = max(high - low, 2 * float(np.median(lengths)) if lengths and not is_log else 0.0) or abs(high) or 1.0
     for line in lines:
         if math.isfinite(line.low) and math.isfinite(line.high):
             ends = [to(end) if not is_log or end > 0 else -math.inf for end in (line.low, line.high)]

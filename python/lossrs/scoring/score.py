@@ -23,6 +23,7 @@ from lossrs.definitions.embeddings import EmbeddingsLoss
 from lossrs.definitions.pointwise import PointwiseLoss
 from lossrs.definitions.rows import RowwiseLoss
 from lossrs.scoring.batches import BATCH_ROWS, ENDINGS, batches
+from lossrs.scoring.calibration import Calibration, has_probabilities
 from lossrs.scoring.checkpoint import SECONDS, Checkpoint, SoFar, undisturbed
 from lossrs.scoring.columns import Labels, Numbers, ScoreError, groups_of, natural_order, near_misses
 from lossrs.scoring.comparison import ROLE, Compared
@@ -88,6 +89,11 @@ class Score:
         return self.result.groups
 
     @property
+    def calibration(self) -> Calibration | None:
+        """How often predictions came true, if it was asked for and the loss is one of probabilities."""
+        return self.state.found.calibration
+
+    @property
     def worst(self) -> list[dict[str, Any]]:
         """The worst rows, if they were asked for: file, row, loss, and the columns that were read."""
         return self.state.found.worst.records(self.state.place)
@@ -112,6 +118,7 @@ def score(
     histogram: bool = False,
     bootstrap: int = 0,
     compare: str | None = None,
+    calibration: bool = False,
     worst: int = 0,
     worst_output: str | Path | None = None,
     save: str | Path | None = None,
@@ -153,6 +160,8 @@ def score(
         How many replicates to keep, for confidence intervals: 64 bytes each for every group.
     compare : str, optional
         The columns of a second model's `input`, whose losses are compared row by row.
+    calibration : bool, default False
+        Whether to look how often predictions come true, where the loss is one of probabilities.
     worst : int, default 0
         How many of the worst rows to keep, with what they hold.
     worst_output : path, optional
@@ -226,6 +235,7 @@ def score(
         where,
         survey.by,
         histogram,
+        calibration and has_probabilities(loss),
         worst,
         bootstrap,
     )
@@ -260,7 +270,7 @@ def score(
                     second = second_of(second_of.with_input(operand_arrays, batch), w, batch)
                 output.write(terms.values)
                 with whole():
-                    so_far.current.add(terms, batch, group, columns_kept, second)
+                    so_far.current.add(terms, batch, group, columns_kept, operand_arrays, w, second)
                     so_far.advance(batch)
             else:
                 so_far.advance(batch)

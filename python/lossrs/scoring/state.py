@@ -11,6 +11,7 @@ States merge if the same was asked, and no row is in two:
 
 from __future__ import annotations
 
+import base64
 import bisect
 import hashlib
 import itertools
@@ -27,7 +28,8 @@ import numpy as np
 
 from lossrs.accumulator import Accumulator, Terms
 from lossrs.loss import losses
-from lossrs.scoring.columns import Batch, ScoreError, no_groups
+from lossrs.scoring.calibration import Calibration
+from lossrs.scoring.columns import Array, Batch, ScoreError, no_groups
 from lossrs.scoring.comparison import ROLE, Comparison, drawn_by
 from lossrs.scoring.outputs import Output
 from lossrs.scoring.worst import Columns, WorstRows
@@ -47,6 +49,7 @@ class Question:
     where: str | None
     by: list[str]
     histogram: bool
+    calibration: bool
     worst: int
     bootstrap: int = 0
 
@@ -135,9 +138,19 @@ class Found:
 
     accumulator: Accumulator
     worst: WorstRows
+    calibration: Calibration | None = None
     comparison: Comparison | None = None
 
-    def add(self, terms: Terms, batch: Batch, group: Any, columns: Columns, second: Terms | None = None) -> None:
+    def add(
+        self,
+        terms: Terms,
+        batch: Batch,
+        group: Any,
+        columns: Columns,
+        operands: Sequence[Array] = (),
+        weight: Array | None = None,
+        second: Terms | None = None,
+    ) -> None:
         """Add the rows of a batch, with a second model's if there is one, or nothing if there is an error."""
         entries = self.worst.entries_of(terms, batch, columns)
         rows: dict[str, Any] = {"group": group, "first_row": batch.first}
@@ -152,6 +165,8 @@ class Found:
         if self.comparison is not None and second is not None:
             self.comparison.add(terms, second, **rows)
         self.worst.take(entries)
+        if self.calibration is not None:
+            self.calibration.update_from(self.accumulator.loss, *operands, sample_weight=weight)
 
     def merge(self, other: Found) -> None:
         """Add what another knows."""
@@ -159,6 +174,8 @@ class Found:
         self.worst.merge(other.worst)
         if self.comparison is not None and other.comparison is not None:
             self.comparison.merge(other.comparison)
+        if self.calibration is not None and other.calibration is not None:
+            self.calibration.merge(other.calibration)
 
     def renumber(self, starts: Sequence[int], to: Sequence[int]) -> None:
         """Give rows other numbers, in the same order: those from ``starts[i]`` on from ``to[i]`` on."""
@@ -169,7 +186,8 @@ class Found:
 
     def header(self) -> dict[str, Any]:
         """Return what the bytes of the accumulators do not tell."""
-        return {"worst": self.worst.entries}
+        calibration = self.calibration and base64.b64encode(self.calibration.to_bytes()).decode()
+        return {"worst": self.worst.entries, "calibration": calibration}
 
     def blobs(self) -> list[bytes]:
         """Return the accumulators as bytes."""
@@ -179,15 +197,20 @@ class Found:
     @classmethod
     def nothing(cls, question: Question) -> Self:
         """Return what is known of no rows."""
-        return cls(question.accumulator(), WorstRows(question.worst), question.comparison())
+        calibration = Calibration() if question.calibration else None
+        return cls(question.accumulator(), WorstRows(question.worst), calibration, question.comparison())
 
     @classmethod
     def read(cls, question: Question, header: dict[str, Any], blobs: Sequence[bytes]) -> Self:
         """Return what `header` and the bytes of the accumulators tell."""
         loss = question.accumulator().loss
         accumulator, *others = (Accumulator.from_bytes(blob, loss) for blob in blobs)
-        comparison = Comparison(*others) if question.compares else None
-        return cls(accumulator, WorstRows(question.worst, header["worst"]), comparison)
+        return cls(
+            accumulator,
+            WorstRows(question.worst, header["worst"]),
+            Calibration.from_bytes(base64.b64decode(header["calibration"])) if question.calibration else None,
+            Comparison(*others) if question.compares else None,
+        )
 
 
 @dataclass
