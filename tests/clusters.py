@@ -10,7 +10,7 @@ LOSS = lossrs.CrossEntropyLoss()
 ROWS, CLASSES = 40_000, 10
 COLUMNS = {"input": "logits", "target": "label", "sample_weight": "weight", "group": "country"}
 #: With ids, extremes and worst rows are the same wherever the rows are.
-EVERYTHING = COLUMNS | {"ids": "id", "histogram": True, "worst": 20}
+EVERYTHING = COLUMNS | {"ids": "id", "histogram": True, "worst": 20, "bootstrap": 50, "seed": 7}
 
 
 def write_predictions(folder, files=4, row_group_size=2_500):

@@ -133,7 +133,7 @@ def test_bags_of_tables_and_of_rows(table):
 def test_arrays(logits_and_labels, table, sizes):
     logits, labels = logits_and_labels
     group, weight = table["country"].to_numpy(), table["weight"].to_numpy()
-    expected = lossrs.Accumulator(LOSS, histogram=True, worst=20)
+    expected = lossrs.Accumulator(LOSS, histogram=True, worst=20, bootstrap=20)
     expected.update(logits, labels, sample_weight=weight, group=(group, labels))
     total = lossrs.dask.accumulate_arrays(
         LOSS,
@@ -143,6 +143,7 @@ def test_arrays(logits_and_labels, table, sizes):
         group=(group, labels),
         histogram=True,
         worst=20,
+        bootstrap=20,
     ).compute()
     # Rows are numbered over all blocks.
     assert total.to_bytes() == expected.to_bytes()
@@ -157,7 +158,7 @@ def test_arrays_of_several_axes_and_of_unknown_sizes(logits_and_labels, frame):
     assert total.to_bytes() == expected.to_bytes()
     weight = frame()[["weight"]].to_dask_array()
     found = lossrs.dask.accumulate_arrays(lossrs.MSELoss(), weight, 2 * weight, ids=weight * 0 + 7, group=None)
-    with pytest.raises(TypeError, match=r"block \d: ids have dtype float32"):
+    with pytest.raises(TypeError, match=r"block \d: ids has dtype float32"):
         found.compute()
     found = lossrs.dask.accumulate_arrays(lossrs.MSELoss(), weight, 2 * weight).compute().result()
     assert (found.rows, found.maximum, found.maximum_row) == (ROWS, 9.0, None)

@@ -101,11 +101,20 @@ def test_losses_as_a_column(form):
     assert np.asarray(found["surprise"]).dtype == np.float64
 
 
-@given(order=st.permutations(range(6)), cuts=st.lists(st.integers(0, ROWS), min_size=5, max_size=5), ids=st.booleans())
-def test_the_same_bits_however_the_rows_are_split(order, cuts, ids):
+KEPT = {
+    "neither ids nor clusters": {"histogram": True},
+    "ids": {"histogram": True, "ids": "id", "worst": 3, "bootstrap": 20},
+    "ids and clusters": {"ids": "extra", "cluster": "country", "bootstrap": 20, "seed": 1},
+    "clusters": {"cluster": "label", "bootstrap": 20},
+}
+
+
+@pytest.mark.parametrize("kept", KEPT)
+@given(order=st.permutations(range(6)), cuts=st.lists(st.integers(0, ROWS), min_size=5, max_size=5))
+def test_the_same_bits_however_the_rows_are_split(kept, order, cuts):
     ends = [0, *sorted(cuts), ROWS]
     parts = [{name: column[ends[i] : ends[i + 1]] for name, column in DATA.items()} for i in order]
-    options = ROLES | {"histogram": True} | ({"ids": "id", "worst": 3} if ids else {})
+    options = ROLES | KEPT[kept]
     whole = accumulate([DATA], LOSS, **options)
     assert accumulate(parts, LOSS, **options).to_bytes() == whole.to_bytes()
     merged = sum(accumulate([part], LOSS, **options) for part in parts)
@@ -179,9 +188,11 @@ WRONG = {
     "missing ids": ({"ids": "row"}, ValueError, "no column 'row'"),
     "text": ({"input": "country"}, ValueError, "'country' holds string; numbers are needed"),
     "a group of floats": ({"group": "weight"}, ValueError, "column 'weight' holds"),
-    "ids of floats": ({"ids": "weight"}, TypeError, "ids have dtype float32"),
+    "ids of floats": ({"ids": "weight"}, TypeError, "ids has dtype float32"),
     "weights in lists": ({"sample_weight": "logits"}, ValueError, "sample weight has 5 columns"),
     "another operand": ({"var": "weight"}, TypeError, "cross_entropy takes columns for input, target, got"),
+    "replicates without ids": ({"bootstrap": 3}, ValueError, "replicates need ids or clusters"),
+    "clusters of floats": ({"bootstrap": 3, "cluster": "weight"}, TypeError, "cluster has dtype float32"),
     "worst rows without ids": ({"worst": 3}, ValueError, "worst rows need ids"),
 }
 

@@ -29,9 +29,12 @@ def accumulate(
     *,
     histogram: bool = False,
     worst: int = 0,
+    bootstrap: int = 0,
+    seed: int = 0,
     sample_weight: str | None = None,
     group: Names | None = None,
     ids: str | None = None,
+    cluster: str | None = None,
     labels: Sequence[str] | None = None,
     split_every: int = 8,
     **operands: Names,
@@ -45,7 +48,7 @@ def accumulate(
         must be lists: unless ``dataframe.convert-string`` is False, Dask makes strings of those that pandas holds.
     loss : Loss
         A loss that each row has by itself: of elements, of rows of scores, or of embeddings.
-    histogram, worst, sample_weight, group, ids, labels, **operands
+    histogram, worst, bootstrap, seed, sample_weight, group, ids, cluster, labels, **operands
         As in `lossrs.tables.accumulate`. Partitions do not number rows: `minimum_row` and `maximum_row` are there with
         `ids`.
     split_every : int, default 8
@@ -65,8 +68,9 @@ def accumulate(
     >>> round(total.result().mean, 4)
     0.1667
     """
-    columns = Columns(operands, sample_weight, group, ids, labels)
-    scoring = Scoring(loss, columns, histogram=histogram, worst=worst)
+    columns = Columns(operands, sample_weight, group, ids, cluster, labels)
+    settings = {"histogram": histogram, "worst": worst, "bootstrap": bootstrap, "seed": seed}
+    scoring = Scoring(loss, columns, settings)
     if hasattr(data, "columns"):
         # The others need not be read.
         data = data[scoring.needed(list(map(str, data.columns)), "data frame")]
@@ -83,8 +87,11 @@ def accumulate_arrays(
     sample_weight: Any = None,
     group: Any = None,
     ids: Any = None,
+    cluster: Any = None,
     histogram: bool = False,
     worst: int = 0,
+    bootstrap: int = 0,
+    seed: int = 0,
     split_every: int = 8,
     **named: Any,
 ) -> Delayed:
@@ -97,9 +104,9 @@ def accumulate_arrays(
     *operands, **named : dask.array.Array
         What the loss takes: input, target and so on. They are cut along their first axis where the first of them is;
         its other axes are put together.
-    sample_weight, group, ids : dask.array.Array, optional
+    sample_weight, group, ids, cluster : dask.array.Array, optional
         As in `lossrs.Accumulator.update`, with the first axis of the operands. Groups may be a tuple or a dict of them.
-    histogram, worst
+    histogram, worst, bootstrap, seed
         As in `lossrs.Accumulator`. Rows are numbered from the beginning of the arrays if the sizes of all blocks are
         known; else they have no numbers.
     split_every : int, default 8
@@ -112,7 +119,7 @@ def accumulate_arrays(
     """
     if not isinstance(loss, BY_ROWS):
         raise ValueError(f"{loss.function_name} has no loss of each row by itself")
-    zero = Accumulator(loss, histogram=histogram, worst=worst)
+    zero = Accumulator(loss, histogram=histogram, worst=worst, bootstrap=bootstrap, seed=seed)
     first, *_ = map(dask.array.asarray, (*operands, *named.values()))
     if isinstance(loss, RowwiseLoss) and first.ndim == 1:
         raise ValueError(f"{loss.function_name} takes rows of scores; input has the shape {first.shape}")
@@ -143,7 +150,8 @@ def accumulate_arrays(
     names = [f"operand {index}" for index in range(len(operands))]
     columns = [blocks(name, array) for name, array in zip(names, operands, strict=True)]
     options = {name: blocks(name, array) for name, array in named.items()}
-    options |= {"sample_weight": blocks("sample_weight", sample_weight), "ids": blocks("ids", ids)}
+    for name, array in (("sample_weight", sample_weight), ("ids", ids), ("cluster", cluster)):
+        options[name] = blocks(name, array)
     if isinstance(group, Mapping):
         parts = {name: blocks("group", array) for name, array in group.items()}
         options["group"] = [dict(zip(parts, block, strict=True)) for block in zip(*parts.values(), strict=True)]
@@ -208,12 +216,12 @@ def _losses_of_block(
     zero: Accumulator, number: int, start: int | None, operands: list[Any], options: dict[str, Any]
 ) -> Accumulator:
     total = zero.copy()
-    group, ids = options.pop("group"), options.pop("ids")
+    labels = {name: options.pop(name) for name in ("group", "ids", "cluster")}
     try:
         terms = total.terms(*operands, **options)
         # Losses of several axes are numbered as those of the whole array are.
         to_row = 0 if not start else terms.losses.size // max(len(terms.losses), 1) * start
-        total.add(terms, group=group, ids=ids, first_row=UNNUMBERED if start is None else to_row)
+        total.add(terms, first_row=UNNUMBERED if start is None else to_row, **labels)
     except (LabelError, DomainError, ValueError, TypeError) as error:
         begins = "" if start is None else f", from row {start}"
         placed = type(error)(f"block {number}{begins}: {error}")

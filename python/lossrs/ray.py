@@ -26,7 +26,7 @@ class Loss(AggregateFnV2):  # type: ignore[misc, unused-ignore]  # where it is n
     ----------
     loss : Loss
         A loss that each row has by itself: of elements, of rows of scores, or of embeddings.
-    histogram, worst, sample_weight, group, ids, labels, **operands
+    histogram, worst, bootstrap, seed, sample_weight, group, ids, cluster, labels, **operands
         As in `lossrs.tables.accumulate`. Ray does not number rows: `minimum_row` and `maximum_row` are there with
         `ids` alone. With `group` the accumulator has the groups; ``groupby`` sorts each block and makes an accumulator
         for each of its groups, which suits few.
@@ -50,15 +50,19 @@ class Loss(AggregateFnV2):  # type: ignore[misc, unused-ignore]  # where it is n
         *,
         histogram: bool = False,
         worst: int = 0,
+        bootstrap: int = 0,
+        seed: int = 0,
         sample_weight: str | None = None,
         group: Names | None = None,
         ids: str | None = None,
+        cluster: str | None = None,
         labels: Sequence[str] | None = None,
         name: str = "loss",
         **operands: Names,
     ) -> None:
-        columns = Columns(operands, sample_weight, group, ids, labels)
-        self.scoring = Scoring(loss, columns, histogram=histogram, worst=worst)
+        columns = Columns(operands, sample_weight, group, ids, cluster, labels)
+        settings = {"histogram": histogram, "worst": worst, "bootstrap": bootstrap, "seed": seed}
+        self.scoring = Scoring(loss, columns, settings)
         # Of no column, Ray drops all but the keys of a groupby before they come here; of one, all others. "" is a
         # column that no dataset has, and then it drops none.
         super().__init__(name, self.scoring.zero().to_bytes, on="", ignore_nulls=False)

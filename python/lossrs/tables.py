@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -35,9 +35,12 @@ def accumulate(
     *,
     histogram: bool = False,
     worst: int = 0,
+    bootstrap: int = 0,
+    seed: int = 0,
     sample_weight: str | None = None,
     group: Names | None = None,
     ids: str | None = None,
+    cluster: str | None = None,
     labels: Sequence[str] | None = None,
     **operands: Names,
 ) -> Accumulator:
@@ -49,8 +52,8 @@ def accumulate(
         The parts of a table, each small enough for memory.
     loss : Loss
         A loss that each row has by itself: of elements, of rows of scores, or of embeddings.
-    histogram, worst
-        As in `lossrs.Accumulator`. Worst rows need `ids`.
+    histogram, worst, bootstrap, seed
+        As in `lossrs.Accumulator`. Worst rows need `ids`; replicates need `ids` or `cluster`.
     sample_weight : str, optional
         The column that weighs the rows.
     group : str or sequence of str, optional
@@ -58,6 +61,8 @@ def accumulate(
     ids : str, optional
         The column of integers or strings that names the rows, in `minimum_row`, `maximum_row` and `worst`. Without it
         rows have no numbers, because those would depend on how the rows are split, and the extremes' rows are None.
+    cluster : str, optional
+        The column of integers or strings whose rows are drawn together in the replicates.
     labels : sequence of str, optional
         What the strings of the target stand for: 0, 1, 2, ... in this order.
     **operands : str or sequence of str
@@ -82,8 +87,9 @@ def accumulate(
     >>> round(total.result().mean, 4)
     0.1667
     """
-    columns = Columns(operands, sample_weight, group, ids, labels)
-    return Scoring(loss, columns, histogram=histogram, worst=worst).accumulate(tables)
+    columns = Columns(operands, sample_weight, group, ids, cluster, labels)
+    settings = {"histogram": histogram, "worst": worst, "bootstrap": bootstrap, "seed": seed}
+    return Scoring(loss, columns, settings).accumulate(tables)
 
 
 class PerSample:
@@ -132,13 +138,14 @@ class Columns:
     sample_weight: str | None = None
     group: Names | None = None
     ids: str | None = None
+    cluster: str | None = None
     labels: Sequence[str] | None = None
 
     def of(self, names: Sequence[str], source: str) -> dict[str, list[str]]:
-        """Return the columns of a table that each operand, the weight, the groups and the ids are."""
+        """Return the columns of a table that each operand, the weight, the groups, the ids and the clusters are."""
         requests: dict[str, Names] = dict(self.operands)
-        for role, request in (("sample_weight", self.sample_weight), ("group", self.group), ("ids", self.ids)):
-            if request is not None:
+        for role in ("sample_weight", "group", "ids", "cluster"):
+            if (request := getattr(self, role)) is not None:
                 requests[role] = [request] if isinstance(request, str) else request
         path = Path(source)
         return {
@@ -155,9 +162,7 @@ class Scoring:
 
     loss: Loss
     columns: Columns
-    _: KW_ONLY
-    histogram: bool = False
-    worst: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what can't be, before anything is read."""
@@ -170,12 +175,15 @@ class Scoring:
             raise TypeError(f"{name} takes columns for {', '.join(self.loss.operands)}, got {given}")
         if self.columns.labels is not None and "target" not in self.loss.operands:
             raise TypeError(f"{name} has no target that labels could be of")
-        if self.worst and self.columns.ids is None:
-            raise ValueError("worst rows need ids: rows of a table that comes in parts have no numbers")
+        without = "rows of a table that comes in parts have no numbers"
+        if self.settings.get("worst") and self.columns.ids is None:
+            raise ValueError(f"worst rows need ids: {without}")
+        if self.settings.get("bootstrap") and self.columns.ids is None and self.columns.cluster is None:
+            raise ValueError(f"replicates need ids or clusters: {without}")
 
     def zero(self) -> Accumulator:
         """Return an accumulator of no rows."""
-        return Accumulator(self.loss, histogram=self.histogram, worst=self.worst)
+        return Accumulator(self.loss, **self.settings)
 
     def needed(self, names: Sequence[str], source: str) -> list[str]:
         """Return those of the columns that are read."""
@@ -210,7 +218,8 @@ class _Rows:
             return
         batch, terms = found
         group = None if self._group is None else groups_of(self._group, batch)
-        self.total.add(terms, group=group, ids=self._ids(batch), first_row=UNNUMBERED)
+        ids, cluster = (self._names(of, batch) for of in (self._columns.ids, self._columns.cluster))
+        self.total.add(terms, group=group, ids=ids, first_row=UNNUMBERED, cluster=cluster)
 
     def losses(self, table: Any) -> Array:
         """Return the losses of a table."""
@@ -240,7 +249,9 @@ class _Rows:
             cause = error.__cause__
             if self._columns.ids is None or not isinstance(cause, LabelError | DomainError):
                 raise
-            raise ScoreError(f"{error} (id {np.asarray(self._ids(batch)).item(cause.row)!r})") from cause
+            raise ScoreError(
+                f"{error} (id {np.asarray(self._names(self._columns.ids, batch)).item(cause.row)!r})"
+            ) from cause
 
     def _choose(self, chosen: dict[str, list[str]]) -> None:
         """Settle on the columns of the first table."""
@@ -251,11 +262,10 @@ class _Rows:
         self._chosen, self._group = chosen, chosen.get("group")
         self._losses = RowLosses(self.total, numbers, labels)
 
-    def _ids(self, batch: Batch) -> Any:
-        if self._columns.ids is None:
-            return None
-        column = batch.texts[self._columns.ids]
-        return column if isinstance(column, np.ndarray) else column.to_numpy(zero_copy_only=False)
+    @staticmethod
+    def _names(name: str | None, batch: Batch) -> Any:
+        column = None if name is None else batch.texts[name]
+        return column if column is None or isinstance(column, np.ndarray) else column.to_numpy(zero_copy_only=False)
 
 
 @contextmanager

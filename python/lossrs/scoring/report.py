@@ -29,11 +29,11 @@ from lossrs.scoring.plot import (
     PAPER,
     RULE,
     Picture,
-    display_bins,
     panels,
     percent,
     svg,
 )
+from lossrs.scoring.plot_data import display_bins
 
 MOST_GROUPS, MOST_FILES, MOST_WORST = 1_000, 100, 100
 _COLOURS = {BLUE: "blue", ORANGE: "orange", GREEN: "green", INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
