@@ -3,6 +3,7 @@
 import functools
 import html
 import http.server
+import json
 import math
 import os
 import re
@@ -565,6 +566,22 @@ def test_the_page_of_very_many_groups_shows_the_worst(tmp_path):
     cells = [[cell.text for cell in row] for row in tree.iter(f"{XHTML}tr")]
     keys = [int(row[0]) for row in cells if row and row[0] and row[0].isdecimal()]
     assert keys == list(range(rows - 1, rows - 1_001, -1))
+
+
+def test_the_page_of_two_models(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    x, y, key = random.normal(size=400), random.normal(size=400), np.arange(400) % 3
+    file = write(tmp_path / "x.parquet", x=x, y=y, other=x * 0.5, key=key)
+    arguments = ("score", file, *XY, "--compare", "other", "--bootstrap", "50", "--by", "key")
+    assert run(*arguments, "--report", tmp_path / "out.html", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    tree = parsed((tmp_path / "out.html").read_text(encoding="utf-8"))
+    text = " ".join(" ".join(tree.itertext()).split())
+    assert (
+        f"difference {found['difference']:.6g} ± {found['difference_standard_error']:.2g} (standard error) 95 %:"
+        in text
+    )
+    assert "The second model is better in 3 of 3 groups, worse in 0" in text
 
 
 @pytest.mark.parametrize("x", [[], [1.0], [np.nan, np.inf], [0.0, 0.0]])
