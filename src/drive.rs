@@ -26,6 +26,7 @@ macro_rules! evaluated_as {
 pub mod block;
 pub mod embeddings;
 pub mod label_sets;
+mod labels;
 pub mod layout;
 pub mod linear;
 pub mod pointwise;

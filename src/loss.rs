@@ -112,7 +112,8 @@ pub struct Row<T, const K: usize> {
     pub label: Class<T>,
 }
 
-/// A loss of a row of `C` scores and a label or `C` probabilities, from `K` sums over the classes.
+/// A loss of a row of `C` scores and a label or `C` probabilities, from `K` sums over the classes. Without sums it is of the
+/// label's score alone: derivatives with respect to others are 0.
 pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     /// What derivatives need to know of a row, computed once for all its classes.
     type Slopes<T: Real>: Copy;

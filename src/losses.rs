@@ -83,6 +83,7 @@ pub struct Rowwise {
 }
 
 /// What callers have to know of a loss.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub struct Description {
     /// The names of the operands that must be given.
     pub operands: &'static [&'static str],

@@ -293,6 +293,15 @@ impl Run {
         });
     }
 
+    /// Reads, from each of the runs that begin where this one's elements lie, the element at some place of it, `apart` bytes from
+    /// one to the next.
+    ///
+    /// # Safety
+    /// The runs must have readable elements there.
+    pub unsafe fn load_at<T: Real>(self, isa: Isa, apart: isize, places: &[usize], out: &mut [T]) {
+        isa.run(LoadAt { run: self, apart, places, out });
+    }
+
     /// The element at `index` as an integer.
     ///
     /// # Errors
@@ -374,6 +383,31 @@ impl<T: Real> Kernel for Load<'_, T> {
         let Self { run, out } = self;
         // SAFETY: `Run::load`'s caller grants `out.len()` elements.
         with_element!(run.dtype, S => unsafe { read_run::<S, T>(run, out) });
+    }
+}
+
+struct LoadAt<'a, T> {
+    run: Run,
+    apart: isize,
+    places: &'a [usize],
+    out: &'a mut [T],
+}
+
+impl<T: Real> Kernel for LoadAt<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { mut run, apart, places, out } = self;
+        with_element!(run.dtype, S => {
+            for (&place, out) in places.iter().zip(out) {
+                let at = run.first.wrapping_offset(apart.wrapping_mul(place as isize));
+                // SAFETY: `Run::load_at`'s caller grants the element.
+                let element = unsafe { at.cast::<S>().read_unaligned() };
+                *out = (if run.swapped { element.swapped() } else { element }).widen();
+                run.first = run.first.wrapping_offset(run.stride);
+            }
+        });
     }
 }
 

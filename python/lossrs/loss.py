@@ -193,7 +193,7 @@ def _restore(cls: type[Loss], options: dict[str, Any]) -> Loss:
     return cls(**options)
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass_transform(kw_only_default=True)
 def loss(function_name: str) -> Callable[[type[LossType]], type[LossType]]:
     """Register a class as the loss of a functional name, its annotated attributes as its options."""
 

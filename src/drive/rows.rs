@@ -6,6 +6,7 @@
 //! double precision from block to block, so that they depend on the number of classes alone.
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
+use crate::drive::labels::{self, Labels};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::tile::{self, FEW_CLASSES, Tile};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
@@ -42,8 +43,8 @@ pub struct Swept<T> {
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a constant of its own")]
 pub struct Traits {
-    /// Whether it has sums over the classes.
-    sweeps: bool,
+    /// Whether it is of the label's score alone.
+    label_alone: bool,
     settles: bool,
     pub(super) label_weighs_all: bool,
     /// [`Rowwise::LABEL_WEIGHT_NORMALISES`]
@@ -79,6 +80,8 @@ pub trait Blocks<T>: Send + Sync {
     fn tile_of_log_probabilities(&self, isa: Isa, tile: Tile<'_, T>, results: &mut tile::Results<T>);
     /// The row's loss.
     fn value(&self, isa: Isa, row: &Swept<T>) -> T;
+    /// Evaluates a formula of the label's score alone.
+    fn of_labels(&self, isa: Isa, labels: Labels<'_, T>, results: &mut labels::Results<T>);
     /// Evaluates the formula at a tile and writes each part that is wanted.
     fn tile(&self, isa: Isa, want: Want, tile: Tile<'_, T>, results: &mut tile::Results<T>);
     /// Writes a block's derivatives, times `scale`, the second ones only if `curved`; `label` is the label's place in it.
@@ -131,7 +134,7 @@ impl<T: Real> Swept<T> {
 impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
     fn traits(&self) -> Traits {
         Traits {
-            sweeps: K > 0,
+            label_alone: K == 0,
             settles: L::SETTLES,
             label_weighs_all: L::LABEL_WEIGHS_ALL,
             label_weight_normalises: L::LABEL_WEIGHT_NORMALISES,
@@ -189,6 +192,12 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
 
     fn value(&self, isa: Isa, row: &Swept<T>) -> T {
         isa.run(Value::<_, _, K> { loss: self.0, row: row.row() })
+    }
+
+    fn of_labels(&self, isa: Isa, labels: Labels<'_, T>, results: &mut labels::Results<T>) {
+        if K == 0 {
+            isa.run(labels::Evaluate::<_, _, K> { loss: self.0, labels, results });
+        }
     }
 
     fn tile(&self, isa: Isa, want: Want, tile: Tile<'_, T>, results: &mut tile::Results<T>) {
@@ -732,6 +741,10 @@ impl Call<'_> {
     /// The buffers must be readable, the results' writable, by nobody else and without overlap, except that a result may be
     /// an operand.
     pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+        if loss.traits().label_alone {
+            // SAFETY: the caller's.
+            return unsafe { self.run_labels(loss, stop) };
+        }
         if self.classes <= FEW_CLASSES {
             // SAFETY: the caller's.
             return unsafe { self.run_tiles(loss, stop) };
@@ -946,7 +959,7 @@ impl Call<'_> {
     }
 
     /// The elements of so many rows as one run, if they lie side by side.
-    fn side_by_side(&self, matrix: &Matrix, start: usize, len: usize) -> Option<Run> {
+    pub(super) fn side_by_side(&self, matrix: &Matrix, start: usize, len: usize) -> Option<Run> {
         let run = self.layout.one_run(&matrix.samples, start, len)?;
         let is_row = matrix.stride == run.dtype.size() as isize;
         let is_next = run.stride == matrix.stride * self.classes as isize || len == 1;
@@ -957,7 +970,7 @@ impl Call<'_> {
     ///
     /// # Safety
     /// They must be readable.
-    unsafe fn read_labels<T: Real>(&self, isa: Isa, start: usize, out: &mut [T]) -> bool {
+    pub(super) unsafe fn read_labels<T: Real>(&self, isa: Isa, start: usize, out: &mut [T]) -> bool {
         let Target::Labels(labels) = self.target else { return true };
         if labels.run.dtype.is_float() {
             return false;
@@ -1071,9 +1084,9 @@ impl Call<'_> {
             Sample::Ignored => (None, false),
         };
         // A short row's largest score is found first, and its powers are kept from the sums to the derivatives.
-        let Traits { sweeps, settles, label_weighs_all, relative, has_powers, .. } = loss.traits();
+        let Traits { settles, label_weighs_all, relative, has_powers, .. } = loss.traits();
         let is_short = self.classes <= BLOCK;
-        let keep = is_short && sweeps && has_powers && self.want.slope() && !self.want.curvature();
+        let keep = is_short && has_powers && self.want.slope() && !self.want.curvature();
         // SAFETY: the caller's.
         unsafe {
             let mut swept = Swept::nothing(self.classes);
@@ -1089,22 +1102,20 @@ impl Call<'_> {
                 return T::ZERO;
             }
             let place = |start: usize, len: usize| label?.checked_sub(start).filter(|&place| place < len);
-            if sweeps {
-                if is_short && relative {
-                    for (start, len) in blocks(self.classes, tasks) {
-                        let classes = self.classes(isa, row, start, len, rooms);
-                        loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
-                    }
-                }
+            if is_short && relative {
                 for (start, len) in blocks(self.classes, tasks) {
                     let classes = self.classes(isa, row, start, len, rooms);
-                    if !is_short && relative {
-                        loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
-                    }
-                    let end = start + classes.scores.len();
-                    let kept = keep.then(|| &mut powers.written(end)[start..]);
-                    loss.sweep(isa, classes, &mut swept, place(start, len), kept);
+                    loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
                 }
+            }
+            for (start, len) in blocks(self.classes, tasks) {
+                let classes = self.classes(isa, row, start, len, rooms);
+                if !is_short && relative {
+                    loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
+                }
+                let end = start + classes.scores.len();
+                let kept = keep.then(|| &mut powers.written(end)[start..]);
+                loss.sweep(isa, classes, &mut swept, place(start, len), kept);
             }
             if settles {
                 loss.settle(isa, &mut swept);
@@ -1188,7 +1199,7 @@ impl Call<'_> {
     ///
     /// # Safety
     /// As [`Call::run`].
-    unsafe fn put_block<T: Real>(&self, isa: Isa, matrix: &Matrix, row: usize, start: usize, values: &[T]) {
+    pub(super) unsafe fn put_block<T: Real>(&self, isa: Isa, matrix: &Matrix, row: usize, start: usize, values: &[T]) {
         let run = matrix.row(self.layout, row).from(start);
         let bytes = self.layout.len() * self.classes * run.dtype.size();
         // SAFETY: the caller's.
@@ -1267,7 +1278,7 @@ impl Matrix {
 
 /// The blocks of a row, until the call is stopped: one of a short row, else multiples of the grain, and one last block that is
 /// shorter than the grain.
-fn blocks(classes: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn blocks(classes: usize, tasks: &mut Tasks<'_>) -> impl Iterator<Item = (usize, usize)> {
     // Elements between looks at the clock.
     const LONG: usize = 1 << 18;
     let mut start = 0;

@@ -1,0 +1,313 @@
+//! The driver for losses of the label's score alone: it reads one score of each row, and writes its derivative among zeros.
+
+use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
+use crate::drive::rows::{Blocks, Call, ELEMENTS_PER_TASK, Found, Matrix, Sample};
+use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM};
+use crate::isa::{Isa, Kernel};
+use crate::loss::{Class, Row, Rowwise};
+use crate::real::Real;
+use crate::storage;
+use crate::sum::ExactSum;
+use crate::threads::{self, Tasks};
+
+/// The labels of some rows, as many of each.
+#[derive(Clone, Copy)]
+pub struct Labels<'a, T> {
+    /// The length of a row.
+    pub classes: T,
+    /// The labels' scores.
+    pub scores: &'a [T],
+    /// The weights of the labels' classes.
+    pub class_weights: &'a [T],
+    /// What each loss is multiplied by; 0 leaves the row out.
+    pub weights: &'a [T],
+    /// What derivatives are multiplied by besides.
+    pub factor: T,
+    /// And those of each row.
+    pub grad_outputs: &'a [T],
+}
+
+/// Room for what a formula says of labels.
+pub struct Results<T> {
+    value: Block<T>,
+    slope: Block<T>,
+    curvature: Block<T>,
+}
+
+/// Evaluates a formula at labels.
+pub struct Evaluate<'a, L, T, const K: usize> {
+    /// The formula.
+    pub loss: L,
+    /// The labels.
+    pub labels: Labels<'a, T>,
+    /// Where its value and derivatives go.
+    pub results: &'a mut Results<T>,
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Evaluate<'_, L, T, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { loss, labels, results } = self;
+        let len = labels.scores.len().min(BLOCK) / GRAIN * GRAIN;
+        // SAFETY: `fill` writes every element of each slice.
+        let (value, slope, curvature) =
+            unsafe { (results.value.written(len), results.slope.written(len), results.curvature.written(len)) };
+        Self::fill(loss, labels, len, value, slope, curvature);
+    }
+}
+
+impl<L: Rowwise<K>, T: Real, const K: usize> Evaluate<'_, L, T, K> {
+    /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    #[inline(always)]
+    fn fill(loss: L, labels: Labels<'_, T>, len: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
+        let Labels { classes, scores, class_weights, weights, factor, grad_outputs } = labels;
+        let [scores, class_weights, weights, grad_outputs] =
+            [scores, class_weights, weights, grad_outputs].map(|part| &part[..len]);
+        for i in 0..len {
+            let label = Class { score: scores[i], probability: T::ONE, weight: class_weights[i] };
+            let row = Row { classes, largest: T::ZERO, sums: [T::ZERO; K], label };
+            let is_left_out = L::LABEL_WEIGHS_ALL && class_weights[i] == T::ZERO;
+            let weight = if is_left_out { T::ZERO } else { weights[i] };
+            let weighed = loss.value(&row) * weight;
+            value[i] = if weight == T::ZERO { T::ZERO } else { weighed };
+            let (first, second) = loss.at_label(&loss.slopes(&row), label, T::ZERO);
+            let scale = weight * factor * grad_outputs[i];
+            let (first, second) = (first * scale, second * scale);
+            slope[i] = if weight == T::ZERO { T::ZERO } else { first };
+            curvature[i] = if weight == T::ZERO { T::ZERO } else { second };
+        }
+    }
+}
+
+/// What a thread carries from rows to rows.
+struct State<T> {
+    /// The labels, and the same as numbers.
+    places: [usize; BLOCK],
+    numbers: Block<T>,
+    scores: Block<T>,
+    class_weights: Block<T>,
+    weights: Block<T>,
+    grad_outputs: Block<T>,
+    results: Results<T>,
+    /// Zeros, but while derivatives are written.
+    zeros: Block<T>,
+}
+
+impl<T: Number> State<T> {
+    /// A constant, so that it is made in place and not moved.
+    const UNFILLED: Self = Self {
+        places: [0; BLOCK],
+        numbers: Block::new(),
+        scores: Block::new(),
+        class_weights: Block::new(),
+        weights: Block::new(),
+        grad_outputs: Block::new(),
+        results: Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
+        zeros: Block::new(),
+    };
+}
+
+impl Call<'_> {
+    /// [`Call::run`] of a loss of the label's score alone.
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn run_labels<T: Number>(
+        &self,
+        loss: &dyn Blocks<T>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<ExactSum, Failure> {
+        let isa = Isa::active();
+        let samples = self.layout.len();
+        // What is written is all of a row, what is read an element.
+        let elements = if self.want.slope() { self.classes } else { 1 };
+        let rows = (ELEMENTS_PER_TASK / elements).clamp(1, BLOCK);
+        let work = |tasks: &mut Tasks<'_>| {
+            let mut found = Found::NOTHING;
+            let mut state = State::<T>::UNFILLED;
+            // SAFETY: all of the room is filled.
+            unsafe { state.zeros.filled(BLOCK, |room| room.fill(T::ZERO)) };
+            while let Some(task) = tasks.next() {
+                let start = task * rows;
+                let len = rows.min(samples - start);
+                // SAFETY: the caller's, and no other task has these rows.
+                unsafe { self.rows_of_labels(isa, loss, &mut state, &mut found, tasks, start, len) };
+            }
+            storage::fence();
+            found
+        };
+        threads::share(samples.div_ceil(rows), samples * elements >= SPREAD_FROM, stop, work, Found::merge)?.sum()
+    }
+
+    /// Computes some rows.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn rows_of_labels<T: Number>(
+        &self,
+        isa: Isa,
+        loss: &dyn Blocks<T>,
+        state: &mut State<T>,
+        found: &mut Found,
+        tasks: &mut Tasks<'_>,
+        start: usize,
+        len: usize,
+    ) {
+        let padded = len.next_multiple_of(GRAIN);
+        // SAFETY: the caller's for all that is read and written; every element of each block is written.
+        unsafe {
+            let weights = state.weights.written(padded);
+            self.read_or_ones(isa, self.sample_weight, start, len, weights);
+            let grad_outputs = state.grad_outputs.written(padded);
+            self.read_or_ones(isa, self.grad_output, start, len, grad_outputs);
+            self.places(isa, start, state.numbers.written(len), weights, &mut state.places, found);
+            let places = &state.places[..len];
+            let scores = state.scores.written(padded);
+            scores[len..].fill(T::ZERO);
+            match self.layout.one_run(&self.input.samples, start, len) {
+                Some(run) => run.load_at(isa, self.input.stride, places, scores),
+                None => {
+                    for (i, &place) in places.iter().enumerate() {
+                        self.input.row(self.layout, start + i).from(place).load(isa, &mut scores[i..=i]);
+                    }
+                }
+            }
+            let class_weights = state.class_weights.written(padded);
+            class_weights.fill(T::ONE);
+            if self.weight.is_some() {
+                for (weight, &place) in class_weights.iter_mut().zip(places) {
+                    *weight = self.class_weight(isa, place);
+                }
+            }
+            let (classes, factor) = (T::of(self.classes as f64), T::of(self.factor));
+            let labels = Labels { classes, scores, class_weights, weights, factor, grad_outputs };
+            loss.of_labels(isa, labels, &mut state.results);
+            let results = &mut state.results;
+            if self.want.value() {
+                let values = &results.value.written(padded)[..len];
+                if self.sum {
+                    block::add(isa, &mut found.sum, values);
+                }
+                if let Some(output) = self.value {
+                    self.layout.put(isa, output, start, values, false);
+                }
+            }
+            let zeros = state.zeros.written(BLOCK);
+            for (matrix, room) in [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)] {
+                if let Some(matrix) = matrix {
+                    self.put_labels(isa, matrix, start, places, room.written(padded), zeros, tasks);
+                }
+            }
+        }
+    }
+
+    /// Reads weights of rows, 1 if there are none, and 0 for rows that are not there.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn read_or_ones<T: Real>(
+        &self,
+        isa: Isa,
+        operand: Option<&crate::drive::layout::Operand>,
+        start: usize,
+        len: usize,
+        out: &mut [T],
+    ) {
+        match operand {
+            // SAFETY: the caller's.
+            Some(operand) => unsafe { self.layout.read(isa, operand, start, &mut out[..len]) },
+            None => out[..len].fill(T::ONE),
+        }
+        out[len..].fill(T::ZERO);
+    }
+
+    /// Finds the labels of rows; those of rows that are left out are 0, and so are their weights.
+    ///
+    /// # Safety
+    /// The labels must be readable.
+    unsafe fn places<T: Real>(
+        &self,
+        isa: Isa,
+        start: usize,
+        numbers: &mut [T],
+        weights: &mut [T],
+        places: &mut [usize; BLOCK],
+        found: &mut Found,
+    ) {
+        /// Whole numbers up to which all are singles.
+        const MOST: usize = 1 << 24;
+        // SAFETY: the caller's.
+        unsafe {
+            if self.classes <= MOST && self.read_labels(isa, start, numbers) {
+                for (place, number) in places.iter_mut().zip(numbers) {
+                    *place = number.to_f64() as usize;
+                }
+                return;
+            }
+            for (i, place) in places.iter_mut().enumerate().take(numbers.len()) {
+                *place = 0;
+                if weights[i] == T::ZERO {
+                    continue;
+                }
+                match self.sample(start + i) {
+                    Ok(Sample::Class(label)) => *place = label.unwrap_or_default(),
+                    Ok(Sample::Ignored) => weights[i] = T::ZERO,
+                    Err(label) => {
+                        found.note(Some((start + i, label)));
+                        weights[i] = T::ZERO;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes derivatives at labels, and zeros elsewhere, from a room of zeros.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn put_labels<T: Real>(
+        &self,
+        isa: Isa,
+        matrix: &Matrix,
+        start: usize,
+        places: &[usize],
+        derivatives: &[T],
+        zeros: &mut [T],
+        tasks: &mut Tasks<'_>,
+    ) {
+        let classes = self.classes;
+        // SAFETY: the caller's.
+        unsafe {
+            if classes <= BLOCK
+                && let Some(run) = self.side_by_side(matrix, start, places.len())
+            {
+                let rows = BLOCK / classes;
+                let is_large = self.layout.len() * classes * run.dtype.size() >= STREAM_FROM;
+                for (chunk, (places, derivatives)) in places.chunks(rows).zip(derivatives.chunks(rows)).enumerate() {
+                    for (row, (&place, &derivative)) in places.iter().zip(derivatives).enumerate() {
+                        zeros[row * classes + place] = derivative;
+                    }
+                    run.from(chunk * rows * classes).store(isa, &zeros[..places.len() * classes], is_large);
+                    for (row, &place) in places.iter().enumerate() {
+                        zeros[row * classes + place] = T::ZERO;
+                    }
+                }
+                return;
+            }
+            for (i, (&place, &derivative)) in places.iter().zip(derivatives).enumerate() {
+                for (first, len) in super::rows::blocks(classes, tasks) {
+                    let place = place.checked_sub(first).filter(|&place| place < len);
+                    if let Some(place) = place {
+                        zeros[place] = derivative;
+                    }
+                    self.put_block(isa, matrix, start + i, first, &zeros[..len]);
+                    if let Some(place) = place {
+                        zeros[place] = T::ZERO;
+                    }
+                }
+            }
+        }
+    }
+}
