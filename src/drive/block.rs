@@ -23,7 +23,7 @@ impl<T: Real + Summand> Number for T {}
 /// Room for a block, on the stack, not cleared: clearing it would cost more than a small call.
 pub struct Block<T>([MaybeUninit<T>; BLOCK]);
 
-impl<T: Real> Block<T> {
+impl<T: Copy> Block<T> {
     /// A block that holds nothing yet.
     #[inline(always)]
     pub const fn new() -> Self {

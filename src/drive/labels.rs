@@ -84,7 +84,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Evaluate<'_, L, T, K> {
 /// What a thread carries from rows to rows.
 struct State<T> {
     /// The labels, and the same as numbers.
-    places: [usize; BLOCK],
+    places: Block<usize>,
     numbers: Block<T>,
     scores: Block<T>,
     class_weights: Block<T>,
@@ -98,7 +98,7 @@ struct State<T> {
 impl<T: Number> State<T> {
     /// A constant, so that it is made in place and not moved.
     const UNFILLED: Self = Self {
-        places: [0; BLOCK],
+        places: Block::new(),
         numbers: Block::new(),
         scores: Block::new(),
         class_weights: Block::new(),
@@ -162,8 +162,8 @@ impl Call<'_> {
             self.read_or_ones(isa, self.sample_weight, start, len, weights);
             let grad_outputs = state.grad_outputs.written(padded);
             self.read_or_ones(isa, self.grad_output, start, len, grad_outputs);
-            self.places(isa, start, state.numbers.written(len), weights, &mut state.places, found);
-            let places = &state.places[..len];
+            let (places, numbers) = (state.places.written(len), state.numbers.written(len));
+            self.places(isa, start, numbers, weights, places, found);
             let scores = state.scores.written(padded);
             scores[len..].fill(T::ZERO);
             match self.layout.one_run(&self.input.samples, start, len) {
@@ -177,7 +177,7 @@ impl Call<'_> {
             let class_weights = state.class_weights.written(padded);
             class_weights.fill(T::ONE);
             if self.weight.is_some() {
-                for (weight, &place) in class_weights.iter_mut().zip(places) {
+                for (weight, &place) in class_weights.iter_mut().zip(&*places) {
                     *weight = self.class_weight(isa, place);
                 }
             }
@@ -233,7 +233,7 @@ impl Call<'_> {
         start: usize,
         numbers: &mut [T],
         weights: &mut [T],
-        places: &mut [usize; BLOCK],
+        places: &mut [usize],
         found: &mut Found,
     ) {
         /// Whole numbers up to which all are singles.
@@ -246,7 +246,7 @@ impl Call<'_> {
                 }
                 return;
             }
-            for (i, place) in places.iter_mut().enumerate().take(numbers.len()) {
+            for (i, place) in places.iter_mut().enumerate() {
                 *place = 0;
                 if weights[i] == T::ZERO {
                     continue;

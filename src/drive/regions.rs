@@ -1122,7 +1122,8 @@ impl<T: Real, const LOGITS: bool, const LABELS: bool, const SQUARED: bool> Kerne
         let targets = targets.as_chunks::<LANES>().0;
         let (p, q) = (&p.as_chunks::<LANES>().0[..targets.len()], &q.as_chunks::<LANES>().0[..targets.len()]);
         for index in 0..targets.len() {
-            let (p, q, targets) = (&p[index], &q[index], &targets[index]);
+            // By value: of references, the compiler would read elements only where selects want them.
+            let (p, q, targets) = (p[index], q[index], targets[index]);
             let mut parts = [[T::ZERO; LANES]; SUMS];
             for lane in 0..LANES {
                 let is_left_out = targets[lane] == ignored;

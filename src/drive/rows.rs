@@ -552,7 +552,9 @@ pub struct Call<'a> {
 
 /// What a thread carries from row to row.
 struct State<T> {
-    rooms: Rooms<T>,
+    scores: Block<T>,
+    probabilities: Block<T>,
+    weights: Block<T>,
     powers: Block<T>,
     results: Results<T>,
     sample_weights: Block<T>,
@@ -642,7 +644,9 @@ impl Found {
 impl<T: Number> State<T> {
     /// A constant, so that it is made in place and not moved.
     const UNFILLED: Self = Self {
-        rooms: Rooms { scores: Room::new(), probabilities: Room::new(), weights: Room::new() },
+        scores: Block::new(),
+        probabilities: Block::new(),
+        weights: Block::new(),
         powers: Block::new(),
         results: Results { slope: Block::new(), curvature: Block::new() },
         sample_weights: Block::new(),
@@ -655,8 +659,8 @@ impl<T: Number> State<T> {
         let len = classes.next_multiple_of(GRAIN);
         // SAFETY: all of each slice is filled.
         unsafe {
-            self.rooms.probabilities.block.filled(len, |room| room.fill(T::ZERO));
-            self.rooms.weights.block.filled(len, |room| room.fill(T::ONE));
+            self.probabilities.filled(len, |room| room.fill(T::ZERO));
+            self.weights.filled(len, |room| room.fill(T::ONE));
         }
     }
 }
@@ -1022,7 +1026,9 @@ impl Call<'_> {
         len: usize,
     ) {
         let mut misfit = None;
-        let State { rooms, powers, results, sample_weights, grad_outputs, values } = state;
+        let State { scores, probabilities, weights, powers, results, sample_weights, grad_outputs, values } = state;
+        let (scores, probabilities, weights) = (Room::new(scores), Room::new(probabilities), Room::new(weights));
+        let mut rooms = Rooms { scores, probabilities, weights };
         // SAFETY: the caller's for all that is read and written; every element of `values` is written.
         unsafe {
             let sample_weights = match self.sample_weight {
@@ -1049,7 +1055,7 @@ impl Call<'_> {
                     if self.classes <= BLOCK && row + 1 < self.layout.len() {
                         self.input.row(self.layout, row + 1).prefetch(self.classes);
                     }
-                    *value = self.row(isa, loss, row, sample, weight, grad_output, rooms, powers, results, tasks);
+                    *value = self.row(isa, loss, row, sample, weight, grad_output, &mut rooms, powers, results, tasks);
                 }
             });
             if self.sum {
@@ -1074,7 +1080,7 @@ impl Call<'_> {
         sample: Sample,
         weight: T,
         grad_output: T,
-        rooms: &mut Rooms<T>,
+        rooms: &mut Rooms<'_, T>,
         powers: &mut Block<T>,
         results: &mut Results<T>,
         tasks: &mut Tasks<'_>,
@@ -1158,7 +1164,7 @@ impl Call<'_> {
         row: usize,
         start: usize,
         len: usize,
-        rooms: &'a mut Rooms<T>,
+        rooms: &'a mut Rooms<'_, T>,
     ) -> Classes<'a, T> {
         let padded = len.next_multiple_of(GRAIN);
         // SAFETY: the caller's; `State::prepare` has filled the rooms of probabilities and weights.
@@ -1225,22 +1231,22 @@ impl Call<'_> {
 }
 
 /// Where blocks of classes are converted to.
-struct Rooms<T> {
-    scores: Room<T>,
-    probabilities: Room<T>,
-    weights: Room<T>,
+struct Rooms<'a, T> {
+    scores: Room<'a, T>,
+    probabilities: Room<'a, T>,
+    weights: Room<'a, T>,
 }
 
 /// Where a block is converted to once, though a row is visited more than once, and the classes' weights are those of all rows.
-struct Room<T> {
-    block: Block<T>,
+struct Room<'a, T> {
+    block: &'a mut Block<T>,
     /// Where in memory the block is from, and how long it is.
     holds: Option<(usize, usize)>,
 }
 
-impl<T: Real> Room<T> {
-    const fn new() -> Self {
-        Self { block: Block::new(), holds: None }
+impl<'a, T: Real> Room<'a, T> {
+    fn new(block: &'a mut Block<T>) -> Self {
+        Self { block, holds: None }
     }
 
     /// As [`block_of`].
@@ -1255,7 +1261,7 @@ impl<T: Real> Room<T> {
             return unsafe { self.block.written(len.next_multiple_of(GRAIN)) };
         }
         // SAFETY: the caller's.
-        let block = unsafe { block_of(isa, run, len, padding, &mut self.block) };
+        let block = unsafe { block_of(isa, run, len, padding, self.block) };
         if !std::ptr::eq(block.as_ptr().cast(), run.first) {
             self.holds = wanted;
         }
