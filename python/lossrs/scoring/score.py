@@ -69,7 +69,8 @@ class Score:
     def of(cls, state: State) -> Score:
         """Return what a state tells."""
         question, result = state.question, state.found.accumulator.result()
-        if result.groups is not None:
+        # Integers are in their order already.
+        if result.groups is not None and any(column.dtype == object for column in result.groups.keys_columns):
             result = dataclasses.replace(result, groups=result.groups.sorted(_group_order))
         files = tuple(Path(source.path) for source in state.sources)
         return cls(files, question.loss, question.options, tuple(question.by), result, state)
