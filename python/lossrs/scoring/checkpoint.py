@@ -78,8 +78,8 @@ class SoFar:
     def mean(self) -> float:
         """Return the mean so far."""
         if self.current is self.done:
-            return self.done.accumulator.result().mean
-        parts = [of.accumulator.result() for of in (self.done, self.current)]
+            return self.done.accumulator.overall().mean
+        parts = [of.accumulator.overall() for of in (self.done, self.current)]
         weight = sum(part.weight for part in parts)
         return sum(part.sum for part in parts) / weight if weight else math.nan
 
