@@ -27,7 +27,7 @@ UNNUMBERED = int(np.iinfo(np.int64).min)
 _MAGIC = b"lossrs accumulator\n"
 #: Of states without replicates, and with them.
 _VERSIONS = (1, 2)
-_MOST_REPLICATES = 100_000
+MOST_REPLICATES = 100_000
 
 
 class _Arrays:
@@ -472,8 +472,8 @@ class Accumulator:
             raise TypeError(f"loss must be a loss of lossrs, got {type(loss).__name__}")
         if worst < 0:
             raise ValueError(f"worst must be at least 0, got {worst}")
-        if not 0 <= bootstrap <= _MOST_REPLICATES:
-            raise ValueError(f"bootstrap must be between 0 and {_MOST_REPLICATES}, got {bootstrap}")
+        if not 0 <= bootstrap <= MOST_REPLICATES:
+            raise ValueError(f"bootstrap must be between 0 and {MOST_REPLICATES}, got {bootstrap}")
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed must be a number of 64 bits, got {seed}")
         # What is added up is the losses of the rows; its identity leaves the reduction out.
