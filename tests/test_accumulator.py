@@ -18,7 +18,7 @@ from cases import CASES, FLOATS, PLAIN, instruction_set
 from hypothesis import given
 from hypothesis import strategies as st
 from lossrs import Accumulator
-from lossrs.accumulator import UNNUMBERED
+from lossrs.accumulator import UNNUMBERED, Summary
 
 LOSS = lossrs.MSELoss()
 
@@ -380,6 +380,16 @@ def test_groups_of_every_kind(group, expected):
     assert groups.rows.sum() == 4
     assert len(groups) == len(expected)
     assert Accumulator.from_bytes(total.to_bytes()) == total
+
+
+def test_overall_is_the_result_without_groups(rng):
+    total = Accumulator(LOSS, histogram=True, worst=3)
+    for _ in range(2):
+        total.update(rng.normal(size=50), rng.normal(size=50), group=rng.integers(0, 9, 50))
+        result, overall = total.result(), total.overall()
+        assert type(overall) is Summary
+        for name, value in vars(overall).items():
+            assert getattr(result, name) == value
 
 
 def test_groups_of_several_keys():

@@ -3,6 +3,7 @@
 import functools
 import html
 import http.server
+import json
 import math
 import os
 import re
@@ -23,10 +24,11 @@ from hypothesis.extra.numpy import arrays
 from lossrs.scoring import ScoreError, score
 from lossrs.scoring.calibration import EDGES, Calibration
 from lossrs.scoring.command_line import main
-from lossrs.scoring.figures import Figures
+from lossrs.scoring.figures import Figure, Figures
 from lossrs.scoring.formats import Results
 from lossrs.scoring.outputs import Output
-from lossrs.scoring.plot import ENDINGS, MOST_GROUPS, Picture, bars, group_lines, panels, worst_shares, write_picture
+from lossrs.scoring.plot import ENDINGS, Picture, panels, write_picture
+from lossrs.scoring.plot_data import MOST_GROUPS, bars, group_lines, worst_shares
 from lossrs.scoring.progress import Run
 from lossrs.scoring.report import report
 
@@ -222,18 +224,53 @@ def test_groups_are_sorted_and_the_rest_is_summarised(count):
     assert len(lines) == min(count, MOST_GROUPS)
     assert sum(line.groups for line in lines) == count
     assert sum(line.rows for line in lines) == len(keys)
-    ends = [(line.mean, line.mean) if line.groups == 1 else (line.high, line.low) for line in lines]
+    ends = [(line.value, line.value) if line.groups == 1 else (line.high, line.low) for line in lines]
     flat = [end for pair in ends for end in pair]
     assert flat == sorted(flat, reverse=True)
     for line in lines:
         if line.groups == 1:
             of_key = result.groups[(int(line.label),)]
-            assert line.high - line.mean == pytest.approx(1.96 * of_key.standard_error, rel=1e-3)
+            assert line.high - line.value == pytest.approx(1.96 * of_key.standard_error, rel=1e-3)
 
 
 def test_groups_without_a_finite_mean_are_worst():
     result = result_of([1.0, math.nan, math.inf, 2.0], group={"key": np.array(["a", "b", "c", "d"])})
     assert [line.label for line in group_lines(Figures(result, result.groups, ("key",)))][2:] == ["d", "a"]
+
+
+def two_models():
+    """Return figures of two models, with intervals of the first mean that are those of a bootstrap."""
+    random, keys = np.random.default_rng(0), np.arange(600) % 6
+    first = result_of(random.exponential(size=600), group={"key": keys})
+    apart = result_of(np.abs(keys - 2.5) * (keys - 2.5) + random.normal(size=600) / 10, group={"key": keys})
+    figures = Figures(first, first.groups, ("key",))
+    figures.add(Figure("mean_lower", ""), first.mean - 1, first.groups.mean - 1)
+    figures.add(Figure("mean_upper", ""), first.mean + 1, first.groups.mean + 2)
+    figures.add(Figure("difference", ""), apart.mean, apart.groups.mean)
+    figures.add(Figure("difference_standard_error", ""), apart.standard_error, apart.groups.standard_error)
+    return first, figures
+
+
+def test_intervals_are_those_that_were_asked_for():
+    _, figures = two_models()
+    assert all(
+        (line.value - line.low, line.high - line.value) == pytest.approx((1, 2)) for line in group_lines(figures)
+    )
+    lines = group_lines(figures, "difference")
+    assert [line.label for line in lines] == ["5", "4", "3", "2", "1", "0"]
+    for line in lines:
+        error = figures.column("difference_standard_error")[int(line.label)]
+        assert line.high - line.low == pytest.approx(2 * 1.96 * error, rel=1e-3)
+
+
+def test_two_models_are_drawn(tmp_path):
+    first, figures = two_models()
+    of = Picture("two models", "l1_loss", figures, first.histogram, None)
+    text = drawn(of, tmp_path / "out.svg").decode()
+    assert [panel.name for panel in panels(of)] == ["histogram", "worst rows", "groups", "differences"]
+    assert "The second model is better in 3 of 6 groups, worse in 3" in text
+    assert "intervals (bootstrap)" in text
+    assert "intervals (1.96 standard errors)" in text
 
 
 # Files
@@ -290,10 +327,7 @@ MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_of_all_kinds_of_data(tmp_path, kind, capfd):
     """Warnings are errors here."""
-    of = picture(**KINDS[kind])
-    found = drawn(of, tmp_path / "out.svg")
-    ElementTree.fromstring(found)
-    assert drawn(of, tmp_path / "again.svg") == found
+    ElementTree.fromstring(drawn(picture(**KINDS[kind]), tmp_path / "out.svg"))
     assert capfd.readouterr() == ("", "")
 
 
@@ -532,6 +566,22 @@ def test_the_page_of_very_many_groups_shows_the_worst(tmp_path):
     cells = [[cell.text for cell in row] for row in tree.iter(f"{XHTML}tr")]
     keys = [int(row[0]) for row in cells if row and row[0] and row[0].isdecimal()]
     assert keys == list(range(rows - 1, rows - 1_001, -1))
+
+
+def test_the_page_of_two_models(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    x, y, key = random.normal(size=400), random.normal(size=400), np.arange(400) % 3
+    file = write(tmp_path / "x.parquet", x=x, y=y, other=x * 0.5, key=key)
+    arguments = ("score", file, *XY, "--compare", "other", "--bootstrap", "50", "--by", "key")
+    assert run(*arguments, "--report", tmp_path / "out.html", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    tree = parsed((tmp_path / "out.html").read_text(encoding="utf-8"))
+    text = " ".join(" ".join(tree.itertext()).split())
+    assert (
+        f"difference {found['difference']:.6g} ± {found['difference_standard_error']:.2g} (standard error) 95 %:"
+        in text
+    )
+    assert "The second model is better in 3 of 3 groups, worse in 0" in text
 
 
 @pytest.mark.parametrize("x", [[], [1.0], [np.nan, np.inf], [0.0, 0.0]])

@@ -24,13 +24,14 @@ PIECES = [slice(0, 300), slice(300, 310), slice(310, 310), slice(310, 700), slic
 random = np.random.default_rng(0)
 COLUMNS = {
     "x": random.normal(size=ROWS).astype(np.float32).round(1),  # so that losses are equal, and rows decide
+    "x2": random.normal(size=ROWS).astype(np.float32).round(1),
     "y": np.zeros(ROWS, np.float32),
     "w": random.random(ROWS).round(1),
     "key": random.integers(0, 5, ROWS),
     "name": random.choice(["a", "item 2", "item 10"], ROWS),
 }
 ASKED = {"input": "x", "target": "y"}
-ALL = {"sample_weight": "w", "by": ["key", "name"], "histogram": True, "worst": 7}
+ALL = {"sample_weight": "w", "by": ["key", "name"], "histogram": True, "worst": 7, "bootstrap": 5, "compare": "x2"}
 
 
 def write(path, rows=slice(None)):

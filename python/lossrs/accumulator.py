@@ -27,7 +27,7 @@ UNNUMBERED = int(np.iinfo(np.int64).min)
 _MAGIC = b"lossrs accumulator\n"
 #: Of states without replicates, and with them.
 _VERSIONS = (1, 2)
-_MOST_REPLICATES = 100_000
+MOST_REPLICATES = 100_000
 
 
 class _Arrays:
@@ -472,8 +472,8 @@ class Accumulator:
             raise TypeError(f"loss must be a loss of lossrs, got {type(loss).__name__}")
         if worst < 0:
             raise ValueError(f"worst must be at least 0, got {worst}")
-        if not 0 <= bootstrap <= _MOST_REPLICATES:
-            raise ValueError(f"bootstrap must be between 0 and {_MOST_REPLICATES}, got {bootstrap}")
+        if not 0 <= bootstrap <= MOST_REPLICATES:
+            raise ValueError(f"bootstrap must be between 0 and {MOST_REPLICATES}, got {bootstrap}")
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed must be a number of 64 bits, got {seed}")
         # What is added up is the losses of the rows; its identity leaves the reduction out.
@@ -721,9 +721,6 @@ class Accumulator:
         Result
             The figures are attributes; `groups` has those of the groups.
         """
-        overall = self._state.overall()
-        for which in ("minimum", "maximum"):
-            overall[f"{which}_row"] = _rows(overall[which], overall[f"{which}_row"], overall[f"{which}_name"])
         groups = None
         if self._grouping is not None:
             single, _, names = self._grouping
@@ -731,9 +728,16 @@ class Accumulator:
             for which in ("minimum", "maximum"):
                 columns[f"{which}_row"] = _rows(columns[which], columns[f"{which}_row"], columns[f"{which}_name"])
             groups = Groups(columns, self.loss, single, names)
-        summary = _summary(overall, 0, self.loss)
+        summary = self.overall()
         figures = {field.name: getattr(summary, field.name) for field in dataclasses.fields(Summary)}
         return Result(**figures, groups=groups)
+
+    def overall(self) -> Summary:
+        """Return what is known of all rows, without that of each group: sooner, where there are millions."""
+        overall = self._state.overall()
+        for which in ("minimum", "maximum"):
+            overall[f"{which}_row"] = _rows(overall[which], overall[f"{which}_row"], overall[f"{which}_name"])
+        return _summary(overall, 0, self.loss)
 
     def to_bytes(self) -> bytes:
         """Return the state: the same bytes of the same rows, on every machine.

@@ -78,8 +78,8 @@ class SoFar:
     def mean(self) -> float:
         """Return the mean so far."""
         if self.current is self.done:
-            return self.done.accumulator.result().mean
-        parts = [of.accumulator.result() for of in (self.done, self.current)]
+            return self.done.accumulator.overall().mean
+        parts = [of.accumulator.overall() for of in (self.done, self.current)]
         weight = sum(part.weight for part in parts)
         return sum(part.sum for part in parts) / weight if weight else math.nan
 
@@ -139,13 +139,13 @@ class Checkpoint:
         """Return what the file has, if there is one of the same question and files."""
         if not self.path.exists():
             return None
-        header, (done, current) = unpack(self.path, "checkpoint")
+        header, blobs = unpack(self.path, "checkpoint")
         try:
-            return self._resume(question, header, done, current)
+            return self._resume(question, header, blobs[: len(blobs) // 2], blobs[len(blobs) // 2 :])
         except (KeyError, TypeError, ValueError) as error:
             raise ScoreError(f"{self.path}: is a checkpoint that this lossrs cannot read: {error}") from error
 
-    def _resume(self, question: Question, header: dict[str, Any], done: bytes, current: bytes) -> SoFar:
+    def _resume(self, question: Question, header: dict[str, Any], done: list[bytes], current: list[bytes]) -> SoFar:
         anew = "; without this file the run begins anew"
         if difference := Question(**header["question"]).differences(question):
             raise ScoreError(f"{self.path}: is a checkpoint of {difference}{anew}")
@@ -195,8 +195,7 @@ class Checkpoint:
             "done": so_far.done.header(),
             "current": so_far.current.header(),
         }
-        found = (so_far.done, so_far.current)
-        replace_whole(self.path, pack("checkpoint", header, [of.accumulator.to_bytes() for of in found]))
+        replace_whole(self.path, pack("checkpoint", header, [*so_far.done.blobs(), *so_far.current.blobs()]))
         now = time.monotonic()
         self._wait_until = now + max(self._seconds, (now - began) / _SHARE)
 

@@ -18,6 +18,7 @@ from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
 from lossrs.scoring.checkpoint import SECONDS
 from lossrs.scoring.columns import ScoreError, near_misses
+from lossrs.scoring.comparison import wanted
 from lossrs.scoring.formats import schema
 from lossrs.scoring.presentation import Presentation, add_options, quiet_pipe
 from lossrs.scoring.progress import Progress
@@ -75,9 +76,11 @@ With l a row's loss and w its weight (the sample weight, times the weight of its
   standard error   sqrt(n / (n - 1) * sum(w^2 (l - m)^2)) / sum(w),  n the rows that are not ignored
 The sums are exact: no result depends on the batch size, the order of the rows, or the number of threads.
 
+The exit status is 0, or 1 if a condition of --fail-if holds, 2 for an error, and 130 after Ctrl-C.
+
 examples:
   lossrs score predictions.parquet --loss cross_entropy --input 'logit_*' --target label --by split
-  lossrs score house_prices.csv --loss huber_loss --delta 2.0 --input predicted --target price
+  lossrs score house_prices.csv --loss huber_loss --delta 2.0 --input predicted --target price --report prices.html
   lossrs score arrays.npz --loss cross_entropy --ignore-index -1 --weight 0.2,0.8 --input logits --target labels
   lossrs score 'runs/*.parquet' --loss cross_entropy --input 'p_*' --target species --labels cat,dog,hen
   lossrs score --loss cross_entropy --help     the options of that loss
@@ -167,6 +170,18 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         action="append",
         default=[],
         help="a result for each value of this column, too, or for each combination of several",
+    )
+    of_score.add_argument(
+        "--compare",
+        metavar="COLUMNS",
+        help="a second model's predictions: its mean, how much larger its losses are row by row, how often smaller",
+    )
+    of_score.add_argument(
+        "--bootstrap",
+        metavar="N",
+        type=int,
+        default=0,
+        help="95%% confidence intervals from N replicates of the rows; a thousand is usual",
     )
     of_score.add_argument("--where", metavar="EXPR", help="score the rows for which this is true")
     of_score.add_argument(
@@ -325,7 +340,8 @@ def _run_score(parsed: argparse.Namespace) -> int:
         nothing = Accumulator(lossrs.losses[parsed.loss_name](**given("loss.")))
     except (ValueError, TypeError) as error:
         raise ScoreError(f"{parsed.loss_name}: {error}") from error
-    with Presentation(parsed, nothing, grouped=bool(parsed.by)) as presentation:
+    more = wanted(compares=parsed.compare is not None, bootstrap=parsed.bootstrap > 0)
+    with Presentation(parsed, nothing, more, grouped=bool(parsed.by)) as presentation:
         with Progress(enabled=not parsed.quiet) as progress:
             found = score(
                 parsed.files,
@@ -339,6 +355,8 @@ def _run_score(parsed: argparse.Namespace) -> int:
                 per_sample=parsed.per_sample,
                 batch_size=parsed.batch_size,
                 histogram=bool(presentation.quantiles) or presentation.draws,
+                bootstrap=parsed.bootstrap,
+                compare=parsed.compare,
                 calibration=presentation.draws,
                 worst=parsed.worst[0],
                 worst_output=parsed.worst[1],
@@ -360,7 +378,8 @@ def _run_merge(parsed: argparse.Namespace) -> int:
     count, path = parsed.worst
     if count > question.worst:
         raise ScoreError(f"{parsed.states[0]}: keeps the {question.worst} worst rows; {count} are asked for")
-    with Presentation(parsed, question.accumulator(), grouped=bool(question.by)) as presentation:
+    more = wanted(compares=question.compares, bootstrap=question.bootstrap > 0)
+    with Presentation(parsed, question.accumulator(), more, grouped=bool(question.by)) as presentation:
         if presentation.quantiles and not question.histogram:
             raise ScoreError(f"{parsed.states[0]}: was saved without --quantiles, and so cannot tell any")
         if path is not None:

@@ -7,6 +7,7 @@ and histograms alone, so that pictures cost the same whatever the number of rows
 from __future__ import annotations
 
 import io
+import logging
 import math
 import re
 import textwrap
@@ -19,18 +20,29 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from lossrs.accumulator import Histogram
-from lossrs.scoring.calibration import EDGES, Bins, Calibration, is_of_classes
+from lossrs.scoring.calibration import Bins, Calibration, is_of_classes
 from lossrs.scoring.columns import Array, ScoreError
-from lossrs.scoring.figures import Figures, on_one_line, shown
+from lossrs.scoring.figures import Figures
 from lossrs.scoring.formats import Results
 from lossrs.scoring.outputs import Output
+from lossrs.scoring.plot_data import (
+    LARGE,
+    MOST_GROUPS,
+    GroupLine,
+    bars,
+    display_bins,
+    group_lines,
+    interval,
+    is_bootstrapped,
+    is_rare,
+    short,
+    worst_shares,
+)
 
 ENDINGS = (".png", ".svg", ".pdf")
 # Of the palette of M. Okabe and K. Ito (2008), which the colour-blind can tell apart.
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 INK, MUTED, RULE, PAPER = "#1a1c1f", "#5b6067", "#dfe1e5", "#ffffff"
-MOST_GROUPS = 30
-_LARGE = 1e300  # what is larger would overflow in sums of ends of axes
 
 _STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -100,9 +112,22 @@ _UNITS = {
 def require_matplotlib(purpose: str) -> None:
     """Say what to install, if matplotlib is missing."""
     try:
-        import matplotlib  # noqa: F401
+        with _quiet():
+            import matplotlib  # noqa: F401
     except ImportError:
         raise ScoreError(f"{purpose} needs matplotlib: pip install 'lossrs[score]'") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep matplotlib from telling people what it does with fonts and caches."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -160,7 +185,10 @@ def panels(picture: Picture) -> list[Panel]:
             found.append(Panel("calibration", 4.2, False, lambda part: _draw_calibration(part, picture, bins)))
     if picture.figures.group_count:
         rows = min(picture.figures.group_count, MOST_GROUPS)
-        found.append(Panel("groups", 1.5 + 0.24 * rows, True, lambda part: _draw_groups(part, picture)))
+        height = 1.5 + 0.24 * rows
+        found.append(Panel("groups", height, True, lambda part: _draw_groups(part, picture, "mean")))
+        if "difference" in picture.figures.overall:
+            found.append(Panel("differences", height, True, lambda part: _draw_groups(part, picture, "difference")))
     return found
 
 
@@ -192,7 +220,7 @@ def svg(panel: Panel, width: float = 5.6) -> bytes:
     with _style():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(2 * width if panel.wide else width, panel.height), layout="constrained")
+        figure = Figure(figsize=(2.6 * width if panel.wide else width, panel.height), layout="constrained")
         figure.set_facecolor("none")
         panel.draw(figure)
         return _saved(figure, "svg")
@@ -216,23 +244,16 @@ def _numbered(drawn: bytes) -> bytes:
 
 @contextmanager
 def _style() -> Iterator[None]:
-    import logging
+    with _quiet(), warnings.catch_warnings(), np.errstate(all="ignore"):
+        import matplotlib
+        from matplotlib import font_manager
 
-    import matplotlib
-    from matplotlib import font_manager
-
-    known = set(font_manager.get_font_names())
-    fonts = {"font.family": ["DejaVu Sans", *(name for name in _FONTS if name in known)]}
-    # Groups may be named in letters that no font has: those are drawn as boxes.
-    with matplotlib.rc_context(_STYLE | fonts), warnings.catch_warnings(), np.errstate(all="ignore"):
+        known = set(font_manager.get_font_names())
+        fonts = {"font.family": ["DejaVu Sans", *(name for name in _FONTS if name in known)]}
+        # Groups may be named in letters that no font has: those are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        logger = logging.getLogger("matplotlib")
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
+        with matplotlib.rc_context(_STYLE | fonts):
             yield
-        finally:
-            logger.setLevel(level)
 
 
 def _wrapped(text: str, width: float) -> list[str]:
@@ -281,83 +302,6 @@ def percent(share: float) -> str:
     else:
         text = f"{100 * share:.2g}"
     return f"{text}\N{NO-BREAK SPACE}%"
-
-
-class Bars(NamedTuple):
-    """A histogram as it is drawn.
-
-    Attributes
-    ----------
-    edges, shares : ndarray
-        The edges of bars, and the shares of all losses in them.
-    is_log : bool
-        Whether the axis is logarithmic.
-    zero, below, above, infinite : float
-        The shares that are not drawn: exactly 0 where there is no place for that, beyond the axis, and infinite.
-    """
-
-    edges: Array
-    shares: Array
-    is_log: bool
-    zero: float
-    below: float
-    above: float
-    infinite: float
-
-
-def bars(histogram: Histogram) -> Bars | None:
-    """Choose an axis for a histogram; None if no loss can be drawn."""
-    total = float(histogram.counts.sum())
-    can = (histogram.upper > -_LARGE) & (histogram.lower < _LARGE)
-    lower, upper, counts = histogram.lower[can], histogram.upper[can], histogram.counts[can].astype(np.float64)
-    if not counts.size:
-        return None
-    upper = np.where(lower == 0, 0.0, upper)  # what is in that bucket is 0
-    edges, is_log = _axis(lower, upper, counts)
-    if edges[-1] - edges[0] < abs(edges[0]) / 8:
-        lower = upper = lower / 2 + upper / 2  # bars may be narrower than buckets
-    cumulative = np.concatenate([[0.0], np.cumsum(counts)])
-    points = np.stack([lower, upper], axis=1).ravel()
-    at_edges = np.interp(edges, points, np.stack([cumulative[:-1], cumulative[1:]], axis=1).ravel())
-    if not is_log:
-        at_edges[0] = counts[upper < edges[0]].sum()  # what is all at the first edge is in the first bar
-    zero = counts[lower == 0].sum() if is_log else 0.0
-    infinite = np.isinf(histogram.upper)
-    beyond = [histogram.counts[of & ~infinite & ~can].sum() for of in (histogram.upper < 0, histogram.lower > 0)]
-    return Bars(
-        edges,
-        np.diff(at_edges) / total,
-        is_log,
-        zero / total,
-        max(at_edges[0] - zero + beyond[0], 0.0) / total,
-        max(cumulative[-1] - at_edges[-1] + beyond[1], 0.0) / total,
-        float(histogram.counts[infinite].sum()) / total,
-    )
-
-
-def _axis(lower: Array, upper: Array, counts: Array) -> tuple[Array, bool]:
-    """Return the edges of bars for buckets, and whether they are those of a logarithmic axis."""
-    positive = lower > 0
-    low, high = float(lower[0]), float(upper[-1])
-    if low >= 0 and counts[positive].sum() > counts.sum() / 2:
-        first, last = _quantiles(lower[positive], counts[positive], [0.01, 0.99])
-        if last >= 150 * first:
-            low, far = _quantiles(lower[positive], counts[positive], [0.001, 0.9999])
-            ends = math.log10(low), math.log10(min(high, far * 1e3))
-            return np.logspace(*ends, int(np.clip(round(10 * (ends[1] - ends[0])), 30, 90)) + 1), True
-    if 0 <= low < 0.3 * high:
-        low = 0.0
-    near, middle, far = _quantiles(lower, counts, [0.001, 0.5, 0.999])
-    high = far + 0.02 * (far - low) if high - middle > 3 * (far - middle) > 0 else high
-    low = near if middle - low > 3 * (middle - near) > 0 else low
-    if high - low <= abs(high) / 32:  # a bucket or little more: room around it
-        low, high = (0.0, 1.0) if high == 0 else (low - 0.05 * abs(low), high + 0.05 * abs(high))
-    return np.linspace(low, high, 61), False
-
-
-def _quantiles(lower: Array, counts: Array, shares: list[float]) -> list[float]:
-    below = np.cumsum(counts)
-    return [float(lower[np.searchsorted(below, share * below[-1])]) for share in shares]
 
 
 def _log_axis(axis: Any) -> None:
@@ -422,23 +366,6 @@ def _draw_histogram(part: Any, picture: Picture) -> None:
         _note(axes, "Not drawn: " + ", ".join(left_out))
 
 
-def worst_shares(histogram: Histogram) -> tuple[Array, Array] | None:
-    """Return shares of the rows, the worst first, and what share of the total loss they make up.
-
-    Infinite losses are left out; None where that says nothing: of losses below 0, or none above.
-    """
-    finite = np.isfinite(histogram.upper)
-    middle = (histogram.lower / 2 + histogram.upper / 2)[finite][::-1]
-    middle = np.where(middle < 1e-300, np.minimum(middle, 0), middle)  # zeros lie in the smallest bucket
-    counts = histogram.counts[finite][::-1].astype(np.float64)
-    if not len(counts) or middle[-1] < 0 or middle[0] <= 0:
-        return None
-    # Relative to the largest, lest the total overflow.
-    losses = counts * (middle / middle[0])
-    rows = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
-    return rows, np.concatenate([[0.0], np.cumsum(losses) / losses.sum()])
-
-
 def _draw_shares(part: Any, picture: Picture, rows: Array, losses: Array) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator
 
@@ -458,7 +385,7 @@ def _draw_shares(part: Any, picture: Picture, rows: Array, losses: Array) -> Non
     for mark in marks if is_log else marks[1:]:
         share = float(np.interp(mark, rows, losses))
         axes.plot([mark], [share], "o", color=ORANGE, markersize=5, clip_on=False, zorder=3)
-        if share > 0.97 and labelled > 0.9:  # they would lie on each other
+        if labelled > 0.8 and share < labelled + 0.1:  # they would lie on each other
             continue
         labelled = share
         axes.annotate(
@@ -478,7 +405,7 @@ def _draw_shares(part: Any, picture: Picture, rows: Array, losses: Array) -> Non
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
     axes.set_xlabel("share of the rows, the worst first" + (" (weights left out)" if picture.is_weighted else ""))
     axes.set_ylabel("share of the total loss")
-    axes.legend(loc="lower left" if is_log else "lower right")
+    axes.legend(loc="best")
     assert picture.histogram is not None
     worst = 0.01 if is_log else 0.1
     share = float(np.interp(worst, rows, losses))
@@ -486,20 +413,6 @@ def _draw_shares(part: Any, picture: Picture, rows: Array, losses: Array) -> Non
     infinite = int(picture.histogram.counts[np.isinf(picture.histogram.upper)].sum())
     if infinite:
         _note(axes, f"Without {infinite:,} infinite losses")
-
-
-def display_bins(calibration: Calibration) -> Bins:
-    """Return bins to draw: twentieths, or where nearly all predictions are small ones, halves of what is left."""
-    fine = calibration.bins()
-    if is_rare(fine):
-        small = EDGES[EDGES < 0.025]
-        return calibration.bins(np.concatenate([small[:1], small[1::2], EDGES[EDGES >= 0.025]]))
-    return calibration.bins(np.arange(21) / 20)
-
-
-def is_rare(fine: Bins) -> bool:
-    """Tell whether nearly all predictions are of probabilities below a twentieth."""
-    return bool(len(fine.rows) and fine.rows[fine.upper <= 0.05].sum() > 0.9 * fine.rows.sum())
 
 
 def _draw_calibration(part: Any, picture: Picture, bins: Bins) -> None:
@@ -511,21 +424,22 @@ def _draw_calibration(part: Any, picture: Picture, bins: Bins) -> None:
     of_classes = is_of_classes(picture.loss)
     ends = bins.intervals()
     if rare:
-        kept = (bins.predicted > 0) & (bins.observed > 0)
-        low = float(min(bins.predicted[kept].min(initial=1e-3), bins.observed[kept].min(initial=1e-3)) / 2)
+        kept = bins.observed > 0  # there is no place for 0
+        predicted, observed, ends = bins.predicted[kept], bins.observed[kept], (ends[0][kept], ends[1][kept])
+        low = float(min(predicted.min(initial=1e-3), observed.min(initial=1e-3)) / 2)
         axes.set_xscale("log")
         axes.set_yscale("log", nonpositive="clip")
         axes.set_xlim(low, 1)
         axes.set_ylim(low, 1)
     else:
-        low = 0.0
+        predicted, observed, low = bins.predicted, bins.observed, 0.0
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
     axes.plot([low, 1], [low, 1], color=MUTED, linestyle="--", linewidth=1.2, label="calibrated")
     axes.errorbar(
-        bins.predicted,
-        bins.observed,
-        yerr=np.maximum([bins.observed - ends[0], ends[1] - bins.observed], 0),
+        predicted,
+        observed,
+        yerr=np.maximum([observed - ends[0], ends[1] - observed], 0),
         color=BLUE,
         marker="o",
         markersize=4.5,
@@ -545,139 +459,81 @@ def _draw_calibration(part: Any, picture: Picture, bins: Bins) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         _log_axis(axis) if rare else axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     weight = bins.weight.sum()
-    predicted = float((bins.weight * bins.predicted).sum() / weight)
-    observed = float((bins.weight * bins.observed).sum() / weight)
+    said, found = (percent(float((bins.weight * of).sum() / weight)) for of in (bins.predicted, bins.observed))
     error = f"calibration error {bins.error:.2g}"
     if of_classes:
-        _title(axes, f"Sure of {percent(predicted)} on average, right in {percent(observed)}: {error}")
+        _title(axes, f"Sure of {said} on average, right in {found}: {error}")
     else:
-        _title(axes, f"Predicted {percent(predicted)} on average, observed {percent(observed)}: {error}")
+        _title(axes, f"Predicted {said} on average, observed {found}: {error}")
 
 
-class GroupLine(NamedTuple):
-    """A line of the picture of groups: a group, or where `groups` exceeds 1 all those between."""
-
-    label: str
-    groups: int
-    rows: int
-    mean: float
-    low: float
-    high: float
-
-
-def group_lines(figures: Figures, most: int = MOST_GROUPS) -> list[GroupLine]:
-    """Return the groups by mean, the worst first, with intervals; of very many the worst and the best.
-
-    What cannot be compared, NaN, is worst.
-    """
-    mean, rows = figures.column("mean"), figures.column("rows")
-    order = np.argsort(np.where(np.isnan(mean), np.inf, mean), kind="stable")[::-1]
-    middle = order[:0]
-    if len(order) > most:
-        top, bottom = (most + 1) // 2, most // 2 - 1
-        middle, order = order[top : len(order) - bottom], np.concatenate([order[:top], order[len(order) - bottom :]])
-    low, high = interval(figures)
-    lines = []
-    for index in order.tolist():
-        lines.append(
-            GroupLine(
-                _key(figures.key(index)), 1, int(rows[index]), float(mean[index]), float(low[index]), float(high[index])
-            )
-        )
-    if len(middle):
-        total, means = int(rows[middle].sum()), mean[middle][np.abs(mean[middle]) < _LARGE]
-        rest = GroupLine(
-            f"{len(middle):,} groups between",
-            len(middle),
-            total,
-            math.nan,
-            float(means.min(initial=math.inf)),
-            float(means.max(initial=-math.inf)),
-        )
-        lines.insert((most + 1) // 2, rest)
-    return lines
-
-
-def interval(figures: Figures) -> tuple[Array, Array]:
-    """Return the ends of the 95 % intervals of the groups' means; NaN where a mean's error is not known."""
-    mean = figures.column("mean")
-    margin = 1.959964 * figures.column("standard_error")
-    return mean - margin, mean + margin
-
-
-def _draw_groups(part: Any, picture: Picture) -> None:
-    figures = picture.figures
+def _draw_groups(part: Any, picture: Picture, name: str) -> None:
+    """Draw a figure of the groups: their means, or how far those of two models are apart."""
+    figures, is_mean = picture.figures, name == "mean"
     axes = part.subplots()
-    lines = group_lines(figures)
-    overall = figures.overall["mean"]
-    means = [value for line in lines for value in ((line.mean,) if line.groups == 1 else (line.low, line.high))]
-    means = [value for value in [*means, overall] if abs(value) < _LARGE]
-    is_log = bool(means) and min(means) > 0 and max(means) > 50 * min(means)
-    low, high = _range(lines, means, is_log)
+    lines = group_lines(figures, name)
+    overall = figures.overall[name]
+    values = [value for line in lines for value in ((line.value,) if line.groups == 1 else (line.low, line.high))]
+    values = [value for value in [*values, overall] if abs(value) < LARGE]
+    is_log = is_mean and bool(values) and min(values) > 0 and max(values) > 50 * min(values)
+    low, high = _range(lines, values, is_log)
     if is_log:
         axes.set_xscale("log")
         _log_axis(axes.xaxis)
     axes.set_xlim(low, high)
+    beside = {"xycoords": axes.get_yaxis_transform(), "va": "center", "annotation_clip": False}
     for place, line in enumerate(lines):
         if line.groups > 1:
-            axes.plot(
-                [line.low, line.high], [place, place], color=MUTED, alpha=0.35, linewidth=7, solid_capstyle="butt"
-            )
-        elif abs(line.mean) < _LARGE:
+            ends = [line.low, line.high]
+            axes.plot(ends, [place, place], color=MUTED, alpha=0.35, linewidth=7, solid_capstyle="butt")
+        elif abs(line.value) < LARGE:
             if math.isfinite(line.high - line.low):
                 axes.plot([max(line.low, low), min(line.high, high)], [place, place], color=BLUE, linewidth=1.6)
-            axes.plot([line.mean], [place], "o", color=BLUE, markersize=5)
+            axes.plot([line.value], [place], "o", color=BLUE, markersize=5)
         else:
-            axes.annotate(
-                f"{line.mean:.3g}", (0.985, place), xycoords=axes.get_yaxis_transform(), ha="right", va="center"
-            )
-        count = f"{line.rows:,}"
-        axes.annotate(
-            count, (1.01, place), xycoords=axes.get_yaxis_transform(), va="center", color=MUTED, annotation_clip=False
-        )
-    axes.annotate(
-        "rows", (1.01, -0.9), xycoords=axes.get_yaxis_transform(), va="center", color=MUTED, annotation_clip=False
-    )
-    if abs(overall) < _LARGE:
+            axes.annotate(f"{line.value:.3g}", (0.985, place), ha="right", **beside)
+        axes.annotate(f"{line.rows:,}", (1.01, place), color=MUTED, **beside)
+    axes.annotate("rows", (1.01, -0.9), color=MUTED, **beside)
+    if not is_mean:
+        axes.axvline(0, color=MUTED, linestyle="--", linewidth=1.2, zorder=1)
+    if abs(overall) < LARGE:
         axes.axvline(overall, color=ORANGE, linewidth=1.4, zorder=1, label=f"all rows: {overall:.4g}")
         axes.legend(loc="best")
     axes.set_yticks(range(len(lines)), [line.label for line in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"mean {picture.axis}, with 95 % intervals (1.96 standard errors)")
-    axes.set_ylabel(_short(", ".join(figures.by)))
-    low_ends, high_ends = interval(figures)
-    above, under = int((low_ends > overall).sum()), int((high_ends < overall).sum())
-    if math.isfinite(overall):
-        found = f"{above:,} of {figures.group_count:,} groups worse than all rows, {under:,} better"
-        _title(axes, f"{found}, by their 95\N{NO-BREAK SPACE}% intervals")
-    else:
-        infinite = int((~np.isfinite(figures.column("mean"))).sum())
-        _title(axes, f"{infinite:,} of {figures.group_count:,} groups have no finite mean")
+    what = f"mean {picture.axis}" if is_mean else f"mean {picture.axis} of the second model less that of the first"
+    how = "bootstrap" if is_bootstrapped(figures, name) else "1.96 standard errors"
+    axes.set_xlabel(f"{what}, with 95 % intervals ({how})")
+    axes.set_ylabel(short(", ".join(figures.by)))
+    _title(axes, _found(figures, name, overall if is_mean else 0.0))
 
 
-def _range(lines: list[GroupLine], means: list[float], is_log: bool) -> tuple[float, float]:
-    """Return the ends of an axis: all means are on it, and intervals as far as they are no longer than it."""
-    if not means:
+def _found(figures: Figures, name: str, reference: float) -> str:
+    """Say of how many groups the intervals are above and below."""
+    count = figures.group_count
+    if not math.isfinite(figures.overall[name]):
+        return f"{int((~np.isfinite(figures.column(name))).sum()):,} of {count:,} groups have no finite {name}"
+    low, high = interval(figures, name)
+    above, below = int((low > reference).sum()), int((high < reference).sum())
+    by = "by their 95\N{NO-BREAK SPACE}% intervals"
+    if name == "mean":
+        return f"{above:,} of {count:,} groups worse than all rows, {below:,} better, {by}"
+    return f"The second model is better in {below:,} of {count:,} groups, worse in {above:,}, {by}"
+
+
+def _range(lines: list[GroupLine], values: list[float], is_log: bool) -> tuple[float, float]:
+    """Return the ends of an axis: all values are on it, and intervals as far as they are no longer than it."""
+    if not values:
         return 0.0, 1.0
     to, back = (math.log10, lambda value: 10.0**value) if is_log else (float, float)
-    low, high = to(min(means)), to(max(means))
+    low, high = to(min(values)), to(max(values))
     lengths = [line.high - line.low for line in lines if line.groups == 1 and math.isfinite(line.high - line.low)]
     # The interval of a few rows may be much longer than that of the others.
     span = max(high - low, 2 * float(np.median(lengths)) if lengths and not is_log else 0.0) or abs(high) or 1.0
     for line in lines:
         if math.isfinite(line.low) and math.isfinite(line.high):
             ends = [to(end) if not is_log or end > 0 else -math.inf for end in (line.low, line.high)]
-            low, high = min(low, max(ends[0], to(min(means)) - span)), max(high, min(ends[1], to(max(means)) + span))
+            low, high = min(low, max(ends[0], to(min(values)) - span)), max(high, min(ends[1], to(max(values)) + span))
     margin = 0.04 * ((high - low) or abs(high) or 1.0)
     return back(low - margin), back(high + margin)
-
-
-def _short(text: str, most: int = 36) -> str:
-    text = on_one_line(text)
-    head, tail = 2 * most // 5, most - 2 * most // 5 - 1
-    return text if len(text) <= most else f"{text[:head]}…{text[-tail:]}"
-
-
-def _key(parts: tuple[Any, ...]) -> str:
-    return ", ".join(_short(shown(part), max(12, 40 // len(parts))) or '""' for part in parts)

@@ -7,14 +7,15 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lossrs.accumulator import Accumulator
+from lossrs.scoring import comparison
 from lossrs.scoring.condition import Condition
-from lossrs.scoring.figures import NAMES, PLACES, Figures
+from lossrs.scoring.figures import NAMES, PLACES, Figure, Figures
 from lossrs.scoring.formats import FORMATS, Results
 from lossrs.scoring.outputs import Output
 from lossrs.scoring.progress import Run, peak_memory, print_cost
@@ -79,6 +80,8 @@ class Presentation:
         With the options of `add_options`, and `command`, the words of the command.
     nothing : Accumulator
         One of the loss, without rows: it tells which figures there will be.
+    more : sequence of Figure
+        Those that there will be besides.
     grouped : bool
         Whether there will be groups.
 
@@ -90,9 +93,12 @@ class Presentation:
         Whether there will be pictures, of histograms and calibrations.
     """
 
-    def __init__(self, parsed: argparse.Namespace, nothing: Accumulator, *, grouped: bool) -> None:
+    def __init__(
+        self, parsed: argparse.Namespace, nothing: Accumulator, more: Sequence[Figure], *, grouped: bool
+    ) -> None:
         self._parsed, self._began = parsed, time.monotonic()
         names = [name for name in NAMES if name not in PLACES] + list(nothing.result().derived)
+        names += [figure.name for figure in more]
         self._conditions = [Condition(text, names, grouped=grouped) for text in parsed.fail_if]
         needed = (share for condition in self._conditions for share in condition.quantiles)
         self.quantiles = [*parsed.quantiles, *needed]
@@ -125,7 +131,10 @@ class Presentation:
     def show(self, score: Score) -> int:
         """Print a result, write the outputs and return the exit status."""
         run = Run(self._parsed.command, score.overall.rows, time.monotonic() - self._began, peak_memory())
-        results = Results(score, Figures(score.overall, score.groups, score.by, self.quantiles), run)
+        figures = Figures(score.overall, score.groups, score.by, self.quantiles)
+        for figure, overall, column in comparison.figures(score.result, score.compared):
+            figures.add(figure, overall, column)
+        results = Results(score, figures, run)
         if self._plot is not None:
             from lossrs.scoring.plot import Picture, write_picture
 

@@ -29,11 +29,11 @@ from lossrs.scoring.plot import (
     PAPER,
     RULE,
     Picture,
-    display_bins,
     panels,
     percent,
     svg,
 )
+from lossrs.scoring.plot_data import display_bins
 
 MOST_GROUPS, MOST_FILES, MOST_WORST = 1_000, 100, 100
 _COLOURS = {BLUE: "blue", ORANGE: "orange", GREEN: "green", INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
@@ -76,19 +76,22 @@ def _section(title: str, content: str) -> str:
 
 
 def _cards(results: Results) -> str:
-    figures, overall = results.figures, results.figures.overall
-    error = overall["standard_error"]
-    margin = f"± {error:.2g} standard error" if math.isfinite(error) else ""
-    cards = [("mean", f"{overall['mean']:.6g}", margin)]
-    for figure in figures.in_tables:
-        if figure.name not in ("mean", "standard_error"):
-            value = overall[figure.name]
-            text = f"{value:,}" if isinstance(value, int) else shown(value, figure)
-            cards.append((figure.title, text, ""))
-    return "".join(
-        f"<div><dt>{_text(title)}</dt><dd>{_text(text)}{f'<small>{_text(small)}</small>' if small else ''}</dd></div>"
-        for title, text, small in cards
-    )
+    overall = results.figures.overall
+    cards = []
+    for figure in results.figures.in_tables:
+        name, value = figure.name, overall[figure.name]
+        if name.endswith(("_lower", "_upper", "standard_error")):
+            continue  # they belong to others
+        margins = []
+        error = overall.get("standard_error" if name == "mean" else f"{name}_standard_error", math.nan)
+        if math.isfinite(error):
+            margins.append(f"± {error:.2g} (standard error)")
+        if f"{name}_lower" in overall:
+            margins.append(f"95 %: {overall[f'{name}_lower']:.4g} to {overall[f'{name}_upper']:.4g}")
+        small = "".join(f"<small>{_text(margin)}</small>" for margin in margins)
+        text = f"{value:,}" if isinstance(value, int) else shown(value, figure)
+        cards.append(f"<div><dt>{_text(figure.title)}</dt><dd>{_text(text)}{small}</dd></div>")
+    return "".join(cards)
 
 
 def _pictures(picture: Picture) -> str:

@@ -40,6 +40,25 @@ class RowLosses:
             raise ScoreError(f"{batch.path}: the sample weight has {w.shape[1]} columns; one is needed")
         return arrays, w
 
+    def of_second(self, numbers: Numbers) -> RowLosses:
+        """Return the same of a second model, whose input these columns are."""
+        own = {role: numbers if role == "input" else columns for role, columns in self._operands.items()}
+        return RowLosses(self._accumulator, own, self._labels)
+
+    def with_input(self, operands: list[Array], batch: Batch) -> list[Array]:
+        """Return the operands with this model's input in the place of another's."""
+        replaced = []
+        for role, array in zip(self._operands, operands, strict=True):
+            if role == "input":
+                own = self._operands[role].read(batch)
+                columns, others = (_in_columns(of).shape[1] for of in (own, array))
+                if columns != others:
+                    found = f"{others} input columns and {columns} columns to compare"
+                    raise ScoreError(f"{batch.path}: {found}; the numbers must be equal")
+                array = own
+            replaced.append(array)
+        return replaced
+
     def __call__(self, operands: list[Array], w: Array | None, batch: Batch) -> Terms:
         """Return what the rows add to the accumulator, one loss each."""
         # Half precision is computed in single; the losses are not to be rounded back.

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import lossrs
-from lossrs.accumulator import Groups, Key, Result, Summary
+from lossrs.accumulator import MOST_REPLICATES, Groups, Key, Result, Summary
 from lossrs.definitions.embeddings import EmbeddingsLoss
 from lossrs.definitions.pointwise import PointwiseLoss
 from lossrs.definitions.rows import RowwiseLoss
@@ -26,6 +26,7 @@ from lossrs.scoring.batches import BATCH_ROWS, ENDINGS, batches
 from lossrs.scoring.calibration import Calibration, has_probabilities
 from lossrs.scoring.checkpoint import SECONDS, Checkpoint, SoFar, undisturbed
 from lossrs.scoring.columns import Labels, Numbers, ScoreError, groups_of, natural_order, near_misses
+from lossrs.scoring.comparison import ROLE, Compared
 from lossrs.scoring.files import STANDARD_INPUT, find_files
 from lossrs.scoring.outputs import Output
 from lossrs.scoring.per_sample import PerSample
@@ -56,6 +57,8 @@ class Score:
         is.
     state : State
         What can be saved and merged.
+    compared : Compared or None
+        How the second model does, if there is one.
     """
 
     files: tuple[Path, ...]
@@ -64,15 +67,16 @@ class Score:
     by: tuple[str, ...]
     result: Result
     state: State = dataclasses.field(repr=False)
+    compared: Compared | None = None
 
     @classmethod
     def of(cls, state: State) -> Score:
         """Return what a state tells."""
-        question, result = state.question, state.found.accumulator.result()
-        if result.groups is not None:
-            result = dataclasses.replace(result, groups=result.groups.sorted(_group_order))
+        question, found = state.question, state.found
+        compared = None if found.comparison is None else found.comparison.result(_in_order)
         files = tuple(Path(source.path) for source in state.sources)
-        return cls(files, question.loss, question.options, tuple(question.by), result, state)
+        result = _in_order(found.accumulator.result())
+        return cls(files, question.loss, question.options, tuple(question.by), result, state, compared)
 
     @property
     def overall(self) -> Summary:
@@ -112,6 +116,8 @@ def score(
     per_sample: str | Path | None = None,
     batch_size: int = BATCH_ROWS,
     histogram: bool = False,
+    bootstrap: int = 0,
+    compare: str | None = None,
     calibration: bool = False,
     worst: int = 0,
     worst_output: str | Path | None = None,
@@ -150,6 +156,10 @@ def score(
         The most rows to hold at a time. It does not change any result.
     histogram : bool, default False
         Whether to keep histograms of the losses, for quantiles.
+    bootstrap : int, default 0
+        How many replicates to keep, for confidence intervals: 64 bytes each for every group.
+    compare : str, optional
+        The columns of a second model's `input`, whose losses are compared row by row.
     calibration : bool, default False
         Whether to look how often predictions come true, where the loss is one of probabilities.
     worst : int, default 0
@@ -192,6 +202,12 @@ def score(
     columns = dict.fromkeys(names, "") | operands
     if sample_weight is not None:
         columns["sample_weight"] = sample_weight
+    if compare is not None:
+        if "input" not in names:
+            raise ScoreError(f"{loss} has no input that a second model's could be compared with")
+        columns[ROLE] = compare
+    if not 0 <= bootstrap <= MOST_REPLICATES:
+        raise ScoreError(f"the bootstrap has between 0 and {MOST_REPLICATES} replicates, got {bootstrap}")
     if worst < 0:
         raise ScoreError(f"the worst rows must be at least 0, got {worst}")
     paths = [file.path for file in found]
@@ -221,6 +237,7 @@ def score(
         histogram,
         calibration and has_probabilities(loss),
         worst,
+        bootstrap,
     )
     kept = (
         None if checkpoint is None else Checkpoint(checkpoint, checkpoint_seconds, shard, list(survey.counts), numbers)
@@ -229,7 +246,9 @@ def score(
     parts, rows_before = so_far.remaining(parts, survey.counts)
     sizes = {path: 0 if path == STANDARD_INPUT else path.stat().st_size for path in survey.counts}
     whole = nullcontext if kept is None else undisturbed
-    rows_of = RowLosses(so_far.done.accumulator, numbers, vocabulary)
+    first_numbers = {role: columns for role, columns in numbers.items() if role != ROLE}
+    rows_of = RowLosses(so_far.done.accumulator, first_numbers, vocabulary)
+    second_of = rows_of.of_second(numbers[ROLE]) if compare is not None else None
     texts = [*survey.by, *(survey.chosen["target"] if labels is not None else [])]
     columns_kept = Columns([name for of in survey.chosen.values() for name in of if name not in texts], texts)
     with (
@@ -246,9 +265,12 @@ def score(
             group = groups_of(survey.by, batch) if survey.by else None
             if batch.rows:
                 terms = rows_of(operand_arrays, w, batch)
+                second = None
+                if second_of is not None:
+                    second = second_of(second_of.with_input(operand_arrays, batch), w, batch)
                 output.write(terms.values)
                 with whole():
-                    so_far.current.add(terms, batch, group, columns_kept, operand_arrays, w)
+                    so_far.current.add(terms, batch, group, columns_kept, operand_arrays, w, second)
                     so_far.advance(batch)
             else:
                 so_far.advance(batch)
@@ -272,6 +294,13 @@ def score(
 
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _in_order(result: Result) -> Result:
+    """Return a result with its groups in their natural order."""
+    if result.groups is None:
+        return result
+    return dataclasses.replace(result, groups=result.groups.sorted(_group_order))
 
 
 def _group_order(key: Key) -> tuple[Any, ...]:

@@ -30,6 +30,7 @@ from lossrs.accumulator import Accumulator, Terms
 from lossrs.loss import losses
 from lossrs.scoring.calibration import Calibration
 from lossrs.scoring.columns import Array, Batch, ScoreError, no_groups
+from lossrs.scoring.comparison import ROLE, Comparison, drawn_by
 from lossrs.scoring.outputs import Output
 from lossrs.scoring.worst import Columns, WorstRows
 
@@ -50,13 +51,29 @@ class Question:
     histogram: bool
     calibration: bool
     worst: int
+    bootstrap: int = 0
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is a second model."""
+        return ROLE in self.columns
 
     def accumulator(self) -> Accumulator:
         """Return an accumulator of no rows."""
+        return self._accumulator(histogram=self.histogram, bootstrap=self.bootstrap)
+
+    def comparison(self) -> Comparison | None:
+        """Return what is known of a second model before the first row, if there is one."""
+        if not self.compares:
+            return None
+        # Replicates of the difference are the differences of the replicates.
+        return Comparison(self._accumulator(bootstrap=self.bootstrap), self._accumulator(), self._accumulator())
+
+    def _accumulator(self, **settings: Any) -> Accumulator:
         options: dict[str, Any] = {
             name: np.array(value) if isinstance(value, list) else value for name, value in self.options.items()
         }
-        accumulator = Accumulator(losses[self.loss](**options), histogram=self.histogram)
+        accumulator = Accumulator(losses[self.loss](**options), **settings)
         if self.by:
             # So that there are groups, none, even if there is no row.
             accumulator.update_losses([], group=no_groups(self.by))
@@ -122,6 +139,7 @@ class Found:
     accumulator: Accumulator
     worst: WorstRows
     calibration: Calibration | None = None
+    comparison: Comparison | None = None
 
     def add(
         self,
@@ -131,14 +149,21 @@ class Found:
         columns: Columns,
         operands: Sequence[Array] = (),
         weight: Array | None = None,
+        second: Terms | None = None,
     ) -> None:
-        """Add the rows of a batch, or nothing if there is an error."""
+        """Add the rows of a batch, with a second model's if there is one, or nothing if there is an error."""
         entries = self.worst.entries_of(terms, batch, columns)
-        ids = None if batch.kept is None else batch.row_numbers()
+        rows: dict[str, Any] = {"group": group, "first_row": batch.first}
+        if batch.kept is not None:
+            rows["ids"] = batch.row_numbers()
+        if self.accumulator.bootstrap:
+            rows["cluster"] = drawn_by(batch)
         try:
-            self.accumulator.add(terms, group=group, ids=ids, first_row=batch.first)
+            self.accumulator.add(terms, **rows)
         except (TypeError, OverflowError) as error:  # an integer of more than 64 bits
             raise ScoreError(f"{batch.path}: {error}") from error
+        if self.comparison is not None and second is not None:
+            self.comparison.add(terms, second, **rows)
         self.worst.take(entries)
         if self.calibration is not None:
             self.calibration.update_from(self.accumulator.loss, *operands, sample_weight=weight)
@@ -147,6 +172,8 @@ class Found:
         """Add what another knows."""
         self.accumulator.merge(other.accumulator)
         self.worst.merge(other.worst)
+        if self.comparison is not None and other.comparison is not None:
+            self.comparison.merge(other.comparison)
         if self.calibration is not None and other.calibration is not None:
             self.calibration.merge(other.calibration)
 
@@ -154,24 +181,35 @@ class Found:
         """Give rows other numbers, in the same order: those from ``starts[i]`` on from ``to[i]`` on."""
         self.accumulator.renumber(starts, to)
         self.worst.renumber(starts, to)
+        if self.comparison is not None:
+            self.comparison.renumber(starts, to)
 
     def header(self) -> dict[str, Any]:
-        """Return what the bytes of the accumulator do not tell."""
+        """Return what the bytes of the accumulators do not tell."""
         calibration = self.calibration and base64.b64encode(self.calibration.to_bytes()).decode()
         return {"worst": self.worst.entries, "calibration": calibration}
+
+    def blobs(self) -> list[bytes]:
+        """Return the accumulators as bytes."""
+        others = () if self.comparison is None else self.comparison.accumulators
+        return [accumulator.to_bytes() for accumulator in (self.accumulator, *others)]
 
     @classmethod
     def nothing(cls, question: Question) -> Self:
         """Return what is known of no rows."""
-        return cls(question.accumulator(), WorstRows(question.worst), Calibration() if question.calibration else None)
+        calibration = Calibration() if question.calibration else None
+        return cls(question.accumulator(), WorstRows(question.worst), calibration, question.comparison())
 
     @classmethod
-    def read(cls, question: Question, header: dict[str, Any], accumulator: bytes) -> Self:
-        """Return what `header` and the bytes of the accumulator tell."""
+    def read(cls, question: Question, header: dict[str, Any], blobs: Sequence[bytes]) -> Self:
+        """Return what `header` and the bytes of the accumulators tell."""
+        loss = question.accumulator().loss
+        accumulator, *others = (Accumulator.from_bytes(blob, loss) for blob in blobs)
         return cls(
-            Accumulator.from_bytes(accumulator, question.accumulator().loss),
+            accumulator,
             WorstRows(question.worst, header["worst"]),
             Calibration.from_bytes(base64.b64decode(header["calibration"])) if question.calibration else None,
+            Comparison(*others) if question.compares else None,
         )
 
 
@@ -213,19 +251,19 @@ class State:
             "found": self.found.header(),
         }
         with Output(path, None, [Path(source.path) for source in self.sources]) as output:
-            output.write(pack("state", header, [self.found.accumulator.to_bytes()]))
+            output.write(pack("state", header, self.found.blobs()))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote."""
-        header, (accumulator,) = unpack(path, "state")
+        header, blobs = unpack(path, "state")
         try:
             question = Question(**header["question"])
             divisions = [
                 Division(tuple(Source(**source) for source in of["sources"]), of["shares"], tuple(of["read"]))
                 for of in header["divisions"]
             ]
-            return cls(question, divisions, Found.read(question, header["found"], accumulator))
+            return cls(question, divisions, Found.read(question, header["found"], blobs))
         except (KeyError, TypeError, ValueError) as error:
             raise ScoreError(f"{path}: is a state that this lossrs cannot read: {error}") from error
 
