@@ -6,6 +6,7 @@ quartiles. The limit is a copy that moves as many bytes in all as the call must 
 threads.
 
     python benches/compare.py --only cross_entropy --rounds 15 --json results.json
+    python benches/compare.py --write docs/benchmarks.md
 """
 
 import argparse
@@ -18,16 +19,18 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import lossrs
 import numpy as np
-from subjects import SHAPES, SUBJECTS, THREADS, Array, Call, ml_dtypes, optional
+from peers import PEERS, versions
+from present import Measured, Result, machine, show, write
+from subjects import SHAPES, SUBJECTS, THREADS, Array, Call, ml_dtypes
 
 ROUND = 2e-3  # seconds that a contender is called for in a round, if it is quicker than that
+LONGEST = 30.0  # seconds that the rounds of a call may take together, if there are three
 COPIED_FROM = 1 << 20  # bytes from which a copy says something about the memory
-PEERS = ("torch", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
@@ -55,34 +58,10 @@ class Work:
         """Return the call to lossrs."""
         return SUBJECTS[self.loss].lossrs_call(operands, gradient=self.gradient, fresh=self.fresh)
 
-    def peers(self, operands: tuple[Array, ...]) -> Iterator[tuple[str, Call]]:
-        """Yield the calls to the peers that have the loss."""
-        subject = SUBJECTS[self.loss]
-        makers = (subject.torch_call, subject.sklearn_call, subject.numpy_call)
-        for name, make in zip(PEERS, makers, strict=True):
-            if call := make(operands, gradient=self.gradient):
-                yield name, call
-
     def traffic(self, operands: tuple[Array, ...]) -> int:
         """Return the bytes that the call must move."""
         gradients = SUBJECTS[self.loss].inputs if self.gradient else ()
         return sum(array.nbytes for array in operands) + sum(operands[i].nbytes for i in gradients)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What was measured: the seconds that each contender took in each round."""
-
-    name: str
-    seconds: dict[str, list[float]]
-
-    def ratio(self, slower: str, faster: str) -> str:
-        """Return how many times as long as another a contender takes, in words."""
-        if not {slower, faster} <= self.seconds.keys():
-            return ""
-        ratios = [a / b for a, b in zip(self.seconds[slower], self.seconds[faster], strict=True)]
-        quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-        return f"{quartiles[1]:,.2f} ± {(quartiles[2] - quartiles[0]) / 2:,.2f}"
 
 
 def copy_call(traffic: int, pool: ThreadPoolExecutor) -> Call:
@@ -105,26 +84,30 @@ def seconds(call: Call, times: int) -> float:
     return (time.perf_counter() - start) / times
 
 
-def measure(work: Work, rounds: int, pool: ThreadPoolExecutor) -> Result:
+def measure(work: Work, peers: list[str], rounds: int, pool: ThreadPoolExecutor) -> Result:
     """Time a call and its peers, after looking whether they agree."""
     operands = work.operands()
-    contenders = {"lossrs": work.call(operands), **dict(work.peers(operands))}
+    contenders = {"lossrs": work.call(operands)}
+    for peer in peers:
+        if call := PEERS[peer](SUBJECTS[work.loss], operands, gradient=work.gradient):
+            contenders[peer] = call
     expected = contenders["lossrs"]()
     for name, call in contenders.items():
-        if not math.isclose(value := call(), expected, rel_tol=1e-2 if "16" in work.dtype else 1e-4):
+        if not math.isclose(value := call(), expected, rel_tol=2e-2 if "16" in work.dtype else 2e-4):
             raise SystemExit(f"{work.name}: {name} says {value}, lossrs {expected}")
     if (traffic := work.traffic(operands)) >= COPIED_FROM:
         contenders["copy"] = copy_call(traffic, pool)
     counts = dict.fromkeys(contenders, 1)
     if rounds > 1:
-        counts = {
-            name: max(1, int(ROUND / min(seconds(call, 1) for _ in range(3)))) for name, call in contenders.items()
-        }
+        once = {name: min(seconds(call, 1) for _ in range(3)) for name, call in contenders.items()}
+        counts = {name: max(1, int(ROUND / taken)) for name, taken in once.items()}
+        rounds = max(3, min(rounds, int(LONGEST / sum(once.values()))))
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():
             taken[name].append(seconds(call, counts[name]))
-    return Result(work.name, taken)
+    elements = math.prod(work.shape)
+    return Result(work.name, work.loss, work.gradient, work.fresh, elements, traffic, taken)
 
 
 def extra_memory(loss: str, shape: tuple[int, int]) -> int | None:
@@ -132,14 +115,15 @@ def extra_memory(loss: str, shape: tuple[int, int]) -> int | None:
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not clear.exists():
         return None
-    few, many = (Work(loss, (rows, shape[1]), gradient=True, fresh=True) for rows in (1000, shape[0]))
+    few, many = (Work(loss, (rows, shape[1]), gradient=True) for rows in (1000, shape[0]))
     few.call(few.operands())()  # which starts the threads
-    operands = many.operands()
+    call = many.call(many.operands())
+    call()
     clear.write_text("5")
     before = status.read_text()
-    output = lossrs.losses[loss]().value_and_grad(*operands)[1]
+    call()
     peak, resident = status.read_text().split("VmHWM:")[1], before.split("VmRSS:")[1]
-    return (int(peak.split()[0]) - int(resident.split()[0])) * 1024 - int(output.nbytes)
+    return (int(peak.split()[0]) - int(resident.split()[0])) * 1024
 
 
 IMPORT = """
@@ -166,60 +150,61 @@ def facts(rounds: int) -> dict[str, float | None]:
 
 def works() -> Iterator[Work]:
     """Yield the calls that are compared."""
-    calls = [Work("mse_loss", (8,)), Work("mse_loss", (1 << 24,)), Work("huber_loss", (1 << 24,))]
+    calls = [Work("mse_loss", (length,)) for length in (8, 1000, 1 << 24)]
+    calls += [Work("huber_loss", (1 << 24,))]
     calls += [Work("binary_cross_entropy_with_logits", (length,)) for length in (1000, 100_000, 1 << 24)]
     calls += [Work("cross_entropy", shape) for shape in ((100_000, 10), (16_384, 1000), (512, 128_256))]
     calls += [
         Work(name, shape) for name in SUBJECTS for shape in SHAPES.get(name, ((1 << 22,),)) if name != "cross_entropy"
     ]
-    halves = ("float16", "bfloat16") if ml_dtypes else ("float16",)
-    calls += [Work("cross_entropy", (512, 128_256), dtype) for dtype in halves]
+    types = ("float64", "float16", *["bfloat16"] * bool(ml_dtypes))
+    calls += [Work("binary_cross_entropy_with_logits", (1 << 22,), dtype) for dtype in types]
+    calls += [Work("cross_entropy", (512, 128_256), dtype) for dtype in types]
     for call in calls:
         yield call
         yield replace(call, gradient=True)
         yield replace(call, gradient=True, fresh=True)
 
 
-def show(results: list[Result]) -> None:
-    """Print a table, with rich if it is there."""
-    header = ["call", "lossrs", "lossrs / copy", *(f"{peer} / lossrs" for peer in PEERS)]
-    lines = []
-    for result in results:
-        microseconds = f"{statistics.median(result.seconds['lossrs']) * 1e6:,.2f} µs"
-        peers = [result.ratio(peer, "lossrs") for peer in PEERS]
-        lines.append([result.name, microseconds, result.ratio("lossrs", "copy"), *peers])
-    if console := optional("rich.console"):
-        table = optional("rich.table").Table(*header)
-        for line in lines:
-            table.add_row(*line)
-        console.Console(width=None if sys.stdout.isatty() else 160).print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    for line in [header, *lines]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+def lengths(longest: int) -> Iterator[Work]:
+    """Yield calls of growing length."""
+    for exponent in range(10, longest + 1, 2):
+        for loss in ("mse_loss", "binary_cross_entropy_with_logits"):
+            yield Work(loss, (1 << exponent,), gradient=True)
+
+
+def measure_all(peers: list[str], rounds: int, only: str, longest: int) -> Measured:
+    """Measure all calls whose names contain something, and if that is nothing the rest."""
+    print(f"lossrs {lossrs.__version__}, {lossrs.instruction_set()}, {THREADS} threads: {lossrs.__file__}")
+    with ThreadPoolExecutor(THREADS) as pool:
+        calls = [measure(work, peers, rounds, pool) for work in works() if only in work.name]
+        growth = [] if only else [measure(work, [], rounds, pool) for work in lengths(longest)]
+    return Measured(machine() | versions(), calls, growth, {} if only else facts(rounds))
 
 
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all times there")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also write tables and plots into this page")
+    parser.add_argument("--read", type=Path, metavar="FILE", help="show what --json wrote, and measure nothing")
     parser.add_argument("--only", default="", metavar="PATTERN", help="only calls whose name contains this")
+    parser.add_argument("--peers", default=",".join(PEERS), help="only these (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="one round: see that everything works")
     options = parser.parse_args()
-    rounds = 1 if options.quick else options.rounds
-    print(f"lossrs {lossrs.__version__}, {lossrs.instruction_set()}, {THREADS} threads: {lossrs.__file__}")
-    with ThreadPoolExecutor(THREADS) as pool:
-        results = [measure(work, rounds, pool) for work in works() if options.only in work.name]
-    show(results)
-    others = {} if options.only else facts(rounds)
-    for name, value in others.items():
-        print(
-            f"{name}: {'unknown' if value is None else f'{value:,.4g}' if isinstance(value, float) else f'{value:,}'}"
-        )
+    rounds, peers = 1 if options.quick else options.rounds, [name for name in options.peers.split(",") if name]
+    if unknown := set(peers) - set(PEERS):
+        parser.error(f"no peer {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    if options.read:
+        measured = Measured.of(json.loads(options.read.read_text()))
+    else:
+        measured = measure_all(peers, rounds, options.only, longest=20 if options.quick else 28)
+    show(measured)
     if options.json:
-        contents = {"calls": [vars(result) for result in results], "facts": others}
-        options.json.write_text(json.dumps(contents, indent=1))
+        options.json.write_text(json.dumps(asdict(measured), indent=1))
+    if options.write:
+        write(options.write, measured)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""What is compared: every loss on arrays that are drawn for it, and the same loss of the peers that are installed.
-
-torch's counterpart is its function of the same name, or is written here in torch's operations, as its users write it.
-"""
+"""What is compared: every loss, on arrays that are drawn for it."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -26,9 +23,7 @@ def optional(name: str) -> Any:
         return None
 
 
-torch, sklearn_loss, ml_dtypes = (optional(name) for name in ("torch", "sklearn._loss.loss", "ml_dtypes"))
-if torch:
-    torch.set_num_threads(THREADS)
+ml_dtypes = optional("ml_dtypes")
 
 
 def normal(scale: float) -> Draw:
@@ -92,33 +87,6 @@ def linear_labels(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return rng.integers(0, shape[2], shape[0])
 
 
-def torch_sigmoid_focal(x: Any, y: Any) -> Any:
-    """Return the focal loss as torchvision computes it."""
-    p = torch.sigmoid(x)
-    entropy = torch.nn.functional.binary_cross_entropy_with_logits(x, y, reduction="none")
-    away = 1 - (p * y + (1 - p) * (1 - y))
-    return ((0.25 * y + 0.75 * (1 - y)) * entropy * away**2).mean()
-
-
-def torch_softmax_focal(x: Any, y: Any) -> Any:
-    """Return the focal loss of labels as torch's users write it."""
-    logarithm = torch.log_softmax(x, 1).gather(1, y[:, None])[:, 0]
-    return (-((1 - logarithm.exp()) ** 2) * logarithm).mean()
-
-
-def torch_dice(x: Any, y: Any) -> Any:
-    """Return the Dice loss of masks as torch's users write it."""
-    p = torch.sigmoid(x).flatten(1)
-    y = y.flatten(1)
-    return (1 - (2 * (p * y).sum(1) + 1e-5) / (p.sum(1) + y.sum(1) + 1e-5)).mean()
-
-
-def torch_contrastive(x: Any, y: Any, similar: Any) -> Any:
-    """Return the contrastive loss of pairs as torch's users write it."""
-    distance = torch.nn.functional.pairwise_distance(x, y)
-    return (similar * distance**2 + (1 - similar) * torch.clamp(1 - distance, min=0) ** 2).mean()
-
-
 @dataclass(frozen=True)
 class Subject:
     """A loss to compare."""
@@ -127,8 +95,6 @@ class Subject:
     #: The kinds of its operands.
     draws: tuple[Draw, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
-    #: The loss of tensors, where torch has none of this name.
-    torch: Callable[..., Any] | None = None
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -154,110 +120,6 @@ class Subject:
         verb = function.value_and_grad
         return lambda: verb(*operands, **self.options, out=out)[0]
 
-    def torch_call(self, operands: tuple[Array, ...], *, gradient: bool) -> Call | None:
-        """Return what does the same in eager torch, with fresh gradients each time."""
-        function = self.torch or getattr(torch.nn.functional, self.loss, None) if torch else None
-        if function is None:
-            return None
-
-        def tensor(array: Array) -> Any:
-            is_bfloat16 = array.dtype.name == "bfloat16"
-            return (
-                torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16) if is_bfloat16 else torch.from_numpy(array)
-            )
-
-        tensors = [tensor(array) for array in operands]
-        leaves = [tensors[i].requires_grad_(gradient) for i in self.inputs]
-        options = {} if self.torch else dict(self.options)
-
-        def backward() -> Any:
-            for leaf in leaves:
-                leaf.grad = None
-            value = function(*tensors, **options)
-            value.backward()
-            return value.item()
-
-        return backward if gradient else lambda: function(*tensors, **options).item()
-
-    def sklearn_call(self, operands: tuple[Array, ...], *, gradient: bool) -> Call | None:
-        """Return what does nearly the same in scikit-learn, which writes the losses of the samples as well."""
-        inputs, target = operands[:2]
-        if not sklearn_loss or inputs.dtype != np.float32 or self.loss not in SKLEARN_LOSSES:
-            return None
-        loss, factor = SKLEARN_LOSSES[self.loss](inputs.shape[-1])
-        arrays = {"y_true": target.astype(np.float32), "raw_prediction": inputs, "n_threads": THREADS}
-        losses, gradients = np.empty(target.shape, np.float32), np.empty_like(inputs)
-
-        def call() -> Any:
-            if gradient:
-                loss.loss_gradient(**arrays, loss_out=losses, gradient_out=gradients)
-            else:
-                loss.loss(**arrays, loss_out=losses)
-            return factor * losses.mean(dtype=np.float64)
-
-        return call
-
-    def numpy_call(self, operands: tuple[Array, ...], *, gradient: bool) -> Call | None:
-        """Return what one would write in NumPy."""
-        formula = NUMPY_LOSSES.get(self.loss)
-        if formula is None or operands[0].dtype != np.float32:
-            return None
-        out = np.empty_like(operands[0]) if gradient else None
-        return lambda: formula(*operands[:2], out)
-
-
-#: scikit-learn's counterparts for so many classes, and how many times theirs ours are.
-SKLEARN_LOSSES: Mapping[str, Callable[[int], tuple[Any, float]]] = {
-    "mse_loss": lambda _: (sklearn_loss.HalfSquaredError(), 2.0),
-    "l1_loss": lambda _: (sklearn_loss.AbsoluteError(), 1.0),
-    "huber_loss": lambda _: (sklearn_loss.HuberLoss(delta=1.0), 1.0),
-    "binary_cross_entropy_with_logits": lambda _: (sklearn_loss.HalfBinomialLoss(), 1.0),
-    "poisson_nll_loss": lambda _: (sklearn_loss.HalfPoissonLoss(), 1.0),
-    "cross_entropy": lambda classes: (sklearn_loss.HalfMultinomialLoss(n_classes=classes), 1.0),
-}
-
-
-def numpy_mse_loss(x: Array, y: Array, out: Array | None) -> Any:
-    """Return the mean squared error."""
-    d = x - y
-    if out is not None:
-        np.multiply(d, 2 / d.size, out=out)
-    return np.mean(d * d)
-
-
-def numpy_huber_loss(x: Array, y: Array, out: Array | None) -> Any:
-    """Return the mean of Huber's loss."""
-    d = x - y
-    slope = np.clip(d, -1, 1)
-    if out is not None:
-        np.divide(slope, d.size, out=out)
-    return np.mean(slope * (d - 0.5 * slope))
-
-
-def numpy_binary_cross_entropy_with_logits(x: Array, y: Array, out: Array | None) -> Any:
-    """Return the mean binary cross-entropy."""
-    if out is not None:
-        np.divide(1 / (1 + np.exp(-x)) - y, x.size, out=out)
-    return np.mean(np.logaddexp(0, x) - x * y)
-
-
-def numpy_cross_entropy(x: Array, y: Array, out: Array | None) -> Any:
-    """Return the mean cross-entropy of labels."""
-    rows, shifted = np.arange(len(x)), x - x.max(axis=1, keepdims=True)
-    powers = np.exp(shifted)
-    sums = powers.sum(axis=1)
-    if out is not None:
-        np.divide(powers, len(x) * sums[:, np.newaxis], out=out)
-        out[rows, y] -= 1 / len(x)
-    return np.mean(np.log(sums) - shifted[rows, y])
-
-
-NUMPY_LOSSES: Mapping[str, Callable[..., Any]] = {
-    "mse_loss": numpy_mse_loss,
-    "huber_loss": numpy_huber_loss,
-    "binary_cross_entropy_with_logits": numpy_binary_cross_entropy_with_logits,
-    "cross_entropy": numpy_cross_entropy,
-}
 
 NUMBERS, LOGITS = normal(1.0), normal(3.0)
 #: Shapes at which a loss is compared, of those that are not of elements alone.
@@ -289,16 +151,16 @@ SUBJECTS: Mapping[str, Subject] = {
         Subject("soft_margin_loss", (LOGITS, signs)),
         Subject("hinge_embedding_loss", (uniform(0.0, 2.0), signs)),
         Subject("margin_ranking_loss", (NUMBERS, NUMBERS, signs)),
-        Subject("sigmoid_focal_loss", (LOGITS, binary), torch=torch_sigmoid_focal),
+        Subject("sigmoid_focal_loss", (LOGITS, binary)),
         Subject("cross_entropy", (LOGITS, labels)),
         Subject("nll_loss", (uniform(-5.0, 0.0), labels)),
         Subject("multi_margin_loss", (NUMBERS, labels)),
         Subject("multilabel_soft_margin_loss", (LOGITS, binary)),
-        Subject("softmax_focal_loss", (LOGITS, labels), torch=torch_softmax_focal),
+        Subject("softmax_focal_loss", (LOGITS, labels)),
         Subject("cosine_embedding_loss", (NUMBERS, NUMBERS, by_row(signs))),
-        Subject("contrastive_loss", (normal(0.1), normal(0.1), by_row(binary)), torch=torch_contrastive),
+        Subject("contrastive_loss", (normal(0.1), normal(0.1), by_row(binary))),
         Subject("triplet_margin_loss", (NUMBERS, NUMBERS, NUMBERS)),
-        Subject("dice_loss", (LOGITS, binary), torch=torch_dice),
+        Subject("dice_loss", (LOGITS, binary)),
         Subject("ctc_loss", (log_softmax, label_sequences, lengths(1), lengths(5))),
         Subject("linear_cross_entropy", (features, linear_weight, linear_labels)),
     )

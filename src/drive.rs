@@ -1,5 +1,28 @@
 //! The drivers: how a formula meets buffers of any type, layout and size. One for each shape of data.
 
+/// A trait `Kind` of the numbers in which a driver's `Loss` can be evaluated: its `Blocks` of each type.
+macro_rules! evaluated_as {
+    ($blocks:ident) => {
+        /// A number in which a [`Loss`] can be evaluated.
+        pub trait Kind: Number {
+            /// The loss, for this type of numbers.
+            fn $blocks(loss: &dyn Loss) -> &dyn Blocks<Self>;
+        }
+
+        impl Kind for f32 {
+            fn $blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
+                loss
+            }
+        }
+
+        impl Kind for f64 {
+            fn $blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
+                loss
+            }
+        }
+    };
+}
+
 pub mod block;
 pub mod embeddings;
 pub mod label_sets;

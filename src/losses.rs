@@ -98,6 +98,8 @@ pub struct Description {
     pub has_log_prob: bool,
     /// Whether the mean divides by the sum of a weight for each element, where one is given.
     pub weight_normalises: bool,
+    /// Whether there is a mean over the entries of the first axis besides.
+    pub has_batch_mean: bool,
 }
 
 impl Default for Description {
@@ -112,6 +114,7 @@ impl Default for Description {
             has_hessian: false,
             has_log_prob: false,
             weight_normalises: false,
+            has_batch_mean: false,
         }
     }
 }
@@ -124,8 +127,9 @@ impl Loss {
                 let operands = loss.operands();
                 let inputs = loss.differentiable().iter().map(|&operand| operands[operand]).collect();
                 let (operands, asked) = (&operands[..loss.required()], loss.asked());
-                let weight_normalises = loss.weight_normalises();
-                Description { operands, inputs, asked, has_hessian: true, weight_normalises, ..Description::default() }
+                let (weight_normalises, has_batch_mean) = (loss.weight_normalises(), loss.has_batch_mean());
+                let of_defaults = Description { has_hessian: true, ..Description::default() };
+                Description { operands, inputs, asked, weight_normalises, has_batch_mean, ..of_defaults }
             }
             Self::Rowwise(loss) => {
                 let has_log_prob = loss.labels.as_deref().is_some_and(rows::has_log_probabilities);

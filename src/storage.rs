@@ -189,59 +189,16 @@ fn f32_to_bf16(x: f32) -> u16 {
 /// Calls `$body` with `$S` naming the Rust type of the elements.
 macro_rules! with_element {
     ($dtype:expr, $S:ident => $body:expr) => {
+        with_element!(@ $dtype, $S => $body; Float64 f64, Float32 f32, Float16 Float16, Bfloat16 Bfloat16, Int8 i8, Int16 i16,
+            Int32 i32, Int64 i64, Uint8 u8, Uint16 u16, Uint32 u32, Uint64 u64, Bool Bool)
+    };
+    (@ $dtype:expr, $S:ident => $body:expr; $($name:ident $type:ty),+ $(; $rest:expr)?) => {
         match $dtype {
-            Dtype::Float64 => {
-                type $S = f64;
+            $(Dtype::$name => {
+                type $S = $type;
                 $body
-            }
-            Dtype::Float32 => {
-                type $S = f32;
-                $body
-            }
-            Dtype::Float16 => {
-                type $S = Float16;
-                $body
-            }
-            Dtype::Bfloat16 => {
-                type $S = Bfloat16;
-                $body
-            }
-            Dtype::Int8 => {
-                type $S = i8;
-                $body
-            }
-            Dtype::Int16 => {
-                type $S = i16;
-                $body
-            }
-            Dtype::Int32 => {
-                type $S = i32;
-                $body
-            }
-            Dtype::Int64 => {
-                type $S = i64;
-                $body
-            }
-            Dtype::Uint8 => {
-                type $S = u8;
-                $body
-            }
-            Dtype::Uint16 => {
-                type $S = u16;
-                $body
-            }
-            Dtype::Uint32 => {
-                type $S = u32;
-                $body
-            }
-            Dtype::Uint64 => {
-                type $S = u64;
-                $body
-            }
-            Dtype::Bool => {
-                type $S = Bool;
-                $body
-            }
+            })+
+            $(_ => $rest,)?
         }
     };
 }
@@ -249,25 +206,8 @@ macro_rules! with_element {
 /// Calls `$body` with `$S` naming the Rust type of the elements, which are floating-point.
 macro_rules! with_float_element {
     ($dtype:expr, $S:ident => $body:expr) => {
-        match $dtype {
-            Dtype::Float64 => {
-                type $S = f64;
-                $body
-            }
-            Dtype::Float32 => {
-                type $S = f32;
-                $body
-            }
-            Dtype::Float16 => {
-                type $S = Float16;
-                $body
-            }
-            Dtype::Bfloat16 => {
-                type $S = Bfloat16;
-                $body
-            }
-            _ => unreachable!("results are floating-point"),
-        }
+        with_element!(@ $dtype, $S => $body; Float64 f64, Float32 f32, Float16 Float16, Bfloat16 Bfloat16;
+            unreachable!("results are floating-point"))
     };
 }
 
@@ -312,6 +252,14 @@ impl Run {
     /// The run must have `values.len()` writable elements, of a floating-point type.
     pub unsafe fn store<T: Real>(self, isa: Isa, values: &[T], stream: bool) {
         isa.run(Store { run: self, values, stream });
+    }
+
+    /// Asks memory for the run's first elements, if they lie side by side.
+    #[inline]
+    pub fn prefetch(self, len: usize) {
+        if self.stride == self.dtype.size() as isize {
+            prefetch(self.first, len * self.dtype.size());
+        }
     }
 
     /// Reads runs that begin `apart` bytes from one another, `len` elements of each, into as many `rows`-long parts of `out`;
@@ -392,6 +340,21 @@ impl Run {
         // SAFETY: the caller's, and the type, order, distance and alignment have been checked.
         direct.then(|| unsafe { std::slice::from_raw_parts(self.first.cast::<T>(), len) })
     }
+}
+
+/// Asks memory for bytes that will be needed.
+#[inline(always)]
+pub fn prefetch(first: *const u8, bytes: usize) {
+    /// Bytes that come together.
+    const LINE: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..bytes).step_by(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch may be of any address and does nothing that a program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (first, bytes, LINE);
 }
 
 fn whole(value: f64) -> Result<i128, f64> {

@@ -1,6 +1,7 @@
 """What all losses have in common: options, the four verbs, and their functional form."""
 
 import dataclasses
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ losses: Mapping[str, type["Loss"]] = MappingProxyType(_REGISTRY)
 ArrayOption: TypeAlias = ArrayLike | None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(kw_only=True, repr=False, eq=False)
 class Loss:
     """A loss with its options: immutable, picklable, callable.
 
@@ -37,6 +38,12 @@ class Loss:
     reduction: Reduction = "mean"
 
     function_name: ClassVar[str]
+    #: The names of the arrays that calls take, in their order.
+    operands: ClassVar[tuple[str, ...]]
+    #: The names of those that calls may take besides.
+    optional: ClassVar[tuple[str, ...]]
+    #: The names of the operands that have gradients.
+    inputs: ClassVar[tuple[str, ...]]
     reductions: ClassVar[tuple[str, ...]] = ("none", "mean", "sum")
     # What numpydoc sections say of the arguments that calls take.
     arguments: ClassVar[str] = ""
@@ -54,25 +61,26 @@ class Loss:
             if value is not None:
                 array = np.array(value)
                 array.setflags(write=False)
-                object.__setattr__(self, name, array)
+                setattr(self, name, array)
                 arrays[name] = array
-        object.__setattr__(self, "_kernel", self.make_kernel(**options))
+        kernel = self.make_kernel(**options)
         # The kernel has taken them as numbers; as the same numbers they are equal and have the same representation.
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(field.default, int | float) and value is not None:
-                object.__setattr__(self, field.name, type(field.default)(value))
-        object.__setattr__(self, "_arrays", arrays or None)
+                setattr(self, field.name, type(field.default)(value))
+        vars(self).update(_kernel=kernel, _arrays=arrays or None)
 
-    @property
-    def operands(self) -> tuple[str, ...]:
-        """The names of the arrays that calls take, in their order."""
-        return self._kernel.operands
+    # Frozen as dataclasses are, without the methods that each would compile for itself at import.
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse, once the loss is made."""
+        if "_arrays" in vars(self):
+            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+        object.__setattr__(self, name, value)
 
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The names of those of them that have gradients."""
-        return self._kernel.inputs
+    def __delattr__(self, name: str) -> None:
+        """Refuse."""
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
     @classmethod
     def make_kernel(cls, **options: Any) -> Any:
@@ -161,18 +169,19 @@ class Loss:
 
     def _bind(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
         """Return the operands, and the options that are arrays with the operands that may be given."""
-        names, arrays = self._kernel.operands, self._arrays
+        names, arrays = self.operands, self._arrays
         if named or len(given) != len(names):
-            if len(given) == len(names) + 1 and self._kernel.optional:
-                given, named = given[:-1], {self._kernel.optional[0]: given[-1], **named}
+            if len(given) == len(names) + 1 and self.optional:
+                given, named = given[:-1], {self.optional[0]: given[-1], **named}
             given = bind(type(self).__name__, names, given, named)
-            for name in self._kernel.optional:
+            for name in self.optional:
                 if (array := named.pop(name, None)) is not None:
                     arrays = {**(arrays or {}), name: array}
             if named:
                 raise TypeError(f"{type(self).__name__} takes no argument {next(iter(named))!r}")
         return given, arrays
 
+    # Of the class, the kernel of its defaults; of a loss, its own.
     _kernel: ClassVar[_lossrs.Loss]
     _arrays: ClassVar[dict[str, Any] | None]
 
@@ -190,8 +199,10 @@ def loss(function_name: str) -> Callable[[type[LossType]], type[LossType]]:
 
     def register(cls: type[LossType]) -> type[LossType]:
         cls.function_name = function_name
-        cls = dataclass(frozen=True, kw_only=True, repr=False, eq=False)(cls)
+        cls = dataclass(kw_only=True, repr=False, eq=False)(cls)
         _REGISTRY[function_name] = cls
+        cls._kernel = kernel = cls()._kernel
+        cls.operands, cls.optional, cls.inputs = kernel.operands, kernel.optional, kernel.inputs
         for verb in ("__call__", "value_and_grad", "grad_and_hess", "backward"):
             inherited = getattr(cls, verb)
             method = FunctionType(inherited.__code__, inherited.__globals__, verb, closure=inherited.__closure__)
@@ -204,6 +215,7 @@ def loss(function_name: str) -> Callable[[type[LossType]], type[LossType]]:
     return register
 
 
+@functools.cache
 def array_options(cls: type[Loss]) -> tuple[str, ...]:
     """Return the names of the options that are arrays; the others are parameters of the formula."""
     return tuple(field.name for field in dataclasses.fields(cls) if field.type == ArrayOption)
@@ -224,12 +236,12 @@ def bind(what: str, names: tuple[str, ...], given: tuple[Any, ...], named: dict[
 
 def function(cls: type[Loss]) -> Any:
     """Make the functional form of a loss: a function, with the other verbs as its attributes."""
-    default = cls()._kernel
-    name, arrays = cls.function_name, (*default.optional, *array_options(cls))
-    defaults = dict.fromkeys(default.optional) | {
+    default = cls._kernel
+    name, arrays = cls.function_name, (*cls.optional, *array_options(cls))
+    defaults = dict.fromkeys(cls.optional) | {
         field.name: field.default for field in dataclasses.fields(cls) if field.name != "reduction"
     }
-    several, has_log_prob = len(default.inputs) > 1, default.has_log_prob
+    several, has_log_prob = len(cls.inputs) > 1, default.has_log_prob
 
     def returns_log_prob(options: dict[str, Any]) -> bool:
         return bool(has_log_prob and options.pop("return_log_prob", False))
@@ -290,7 +302,7 @@ def function(cls: type[Loss]) -> Any:
         kernel, (grad_output, *rest), chosen = given
         return kernel.backward(grad_output, tuple(rest), chosen, sample_weight, reduction, out, wrt)
 
-    names, default_value, default_value_and_grad = default.operands, default.value, default.value_and_grad
+    names, default_value, default_value_and_grad = cls.operands, default.value, default.value_and_grad
     count = len(names)
     verbs: list[Any] = [value, value_and_grad, *[grad_and_hess] * default.has_hessian, backward]
     for verb in verbs:
@@ -306,16 +318,15 @@ def function(cls: type[Loss]) -> Any:
 
 def signature(cls: type[Loss], verb: str, *, of_class: bool = False) -> inspect.Signature:
     """Return a verb's signature: arrays first, then options by keyword only; those of a class are its instance's."""
-    kernel = cls()._kernel
-    arrays = kernel.optional if of_class else (*kernel.optional, *array_options(cls))
+    arrays = cls.optional if of_class else (*cls.optional, *array_options(cls))
     fields = {} if of_class else {field.name: field.default for field in dataclasses.fields(cls)}
-    leading = [*["self"] * of_class, *["grad_output"] * (verb == "backward"), *kernel.operands]
+    leading = [*["self"] * of_class, *["grad_output"] * (verb == "backward"), *cls.operands]
     options = {name: default for name, default in fields.items() if name not in ("reduction", *arrays[:1])}
     options |= {"reduction": fields["reduction"]} if fields else {}
     options["sample_weight"] = None
-    if verb not in ("value", "__call__") and len(kernel.inputs) > 1:
+    if verb not in ("value", "__call__") and len(cls.inputs) > 1:
         options["wrt"] = None
-    if kernel.has_log_prob and verb in ("value", "__call__", "value_and_grad"):
+    if cls._kernel.has_log_prob and verb in ("value", "__call__", "value_and_grad"):
         options["return_log_prob"] = False
     options["out"] = None
     positional, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
@@ -414,17 +425,16 @@ def documentation(cls: type[Loss], verb: str) -> str:
     before, _, rest = text.partition("Parameters\n----------\n")
     options, section, after = rest.partition("\n\n")
     summary, _, body = before.partition("\n\n")
-    kernel = cls()._kernel
-    several = len(kernel.inputs) > 1
+    several = len(cls.inputs) > 1
     leads, out, returns = (_GIVES_OF_SEVERAL if several else _GIVES)[verb]
     grad_output = "grad_output : array_like\n    The gradient with respect to the loss.\n" if verb == "backward" else ""
     wrt = ""
     if several and verb != "value":
-        names = [f"``'{name}'``" for name in kernel.inputs]
-        asked = "all of them" if kernel.asked == len(names) else " and ".join(names[: kernel.asked])
+        names = [f"``'{name}'``" for name in cls.inputs]
+        asked = "all of them" if cls._kernel.asked == len(names) else " and ".join(names[: cls._kernel.asked])
         wrt = _WRT.format(inputs=", ".join(names), asked=asked)
     log_prob = ""
-    if kernel.has_log_prob and verb in ("value", "value_and_grad"):
+    if cls._kernel.has_log_prob and verb in ("value", "value_and_grad"):
         log_prob, returns = _RETURN_LOG_PROB, returns + _LOG_PROB
     return (
         f"{summary}\n\n{leads}{body}Parameters\n----------\n{grad_output}{cls.arguments}{options}\n{_SAMPLE_WEIGHT}"

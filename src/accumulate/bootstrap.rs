@@ -19,10 +19,10 @@ use super::group::{Specials, read_sum, write_sum};
 use super::keys::{Column, Combinations, Keys};
 use super::sum::{CompactSum, Term};
 use super::{Clusters, Rows};
-use crate::drive::block::{LANES, fold};
+use crate::drive::block::LANES;
 use crate::drive::{Failure, SPREAD_FROM};
 use crate::isa::{Isa, Kernel};
-use crate::sum::{LANES as SUMMED, Summand};
+use crate::sum::{LANES as SUMMED, Summand, fold};
 use crate::threads::{self, Tasks};
 
 /// Rows that are drawn at once.

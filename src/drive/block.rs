@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use crate::isa::{Isa, Kernel};
 use crate::loss::Domain;
 use crate::real::Real;
-use crate::sum::{ExactSum, Summand};
+use crate::sum::{ExactSum, Summand, fold};
 
 /// The most elements of a block.
 pub const BLOCK: usize = 1024;
@@ -139,14 +139,6 @@ pub fn is_within<T: Real>(isa: Isa, values: &[T], domain: Domain) -> bool {
         Domain::Sign => isa.run(Either(values, -T::ONE, T::ONE)),
         Domain::Binary => isa.run(Either(values, T::ZERO, T::ONE)),
     }
-}
-
-/// Folds lanes by halves: always in the same order, in few steps, and each half in registers.
-#[inline(always)]
-pub fn fold<T: Real>(lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
-    let lanes: [T; 8] = std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 8]));
-    let lanes: [T; 4] = std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 4]));
-    join(join(lanes[0], lanes[2]), join(lanes[1], lanes[3]))
 }
 
 /// The largest of a multiple of [`GRAIN`] elements, NaN aside; −∞ of none.

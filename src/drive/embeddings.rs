@@ -94,23 +94,7 @@ pub trait Loss: Blocks<f32> + Blocks<f64> {
     fn targets(&self) -> Domain;
 }
 
-/// A number in which a [`Loss`] can be evaluated.
-pub trait Kind: Number {
-    /// The loss, for this type of numbers.
-    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self>;
-}
-
-impl Kind for f32 {
-    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
-        loss
-    }
-}
-
-impl Kind for f64 {
-    fn blocks(loss: &dyn Loss) -> &dyn Blocks<Self> {
-        loss
-    }
-}
+evaluated_as!(blocks);
 
 /// A formula as a [`Loss`].
 pub struct Formula<L, const M: usize, const K: usize, const S: usize>(pub L);

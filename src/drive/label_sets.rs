@@ -11,7 +11,7 @@ use crate::isa::{Isa, Kernel};
 use crate::loss::LabelSets;
 use crate::real::Real;
 use crate::storage;
-use crate::sum::ExactSum;
+use crate::sum::{self, ExactSum};
 use crate::threads::{self, Tasks};
 
 /// Labels that are read at once.
@@ -44,23 +44,7 @@ pub trait Blocks<T>: Send + Sync {
 /// A loss of sets of labels, its formula and type of numbers behind a pointer.
 pub trait Loss: Blocks<f32> + Blocks<f64> {}
 
-/// A number in which a [`Loss`] can be evaluated.
-pub trait Kind: Number {
-    /// The loss, for this type of numbers.
-    fn of_sets(loss: &dyn Loss) -> &dyn Blocks<Self>;
-}
-
-impl Kind for f32 {
-    fn of_sets(loss: &dyn Loss) -> &dyn Blocks<Self> {
-        loss
-    }
-}
-
-impl Kind for f64 {
-    fn of_sets(loss: &dyn Loss) -> &dyn Blocks<Self> {
-        loss
-    }
-}
+evaluated_as!(of_sets);
 
 /// A formula as a [`Loss`].
 pub struct Formula<L>(pub L);
@@ -119,7 +103,7 @@ impl<L: LabelSets, T: Real, const VALUE: bool, const SLOPE: bool, const CURVATUR
             } else {
                 Self::label::<false>(loss, &others[..len], label.score, slope, curvature)
             };
-            let [value, slope, curvature] = sums.map(|lanes| block::fold(lanes, |a, b| a + b));
+            let [value, slope, curvature] = sums.map(|lanes| sum::fold(lanes, |a, b| a + b));
             total = total + value;
             label.derivatives[0] += slope.to_f64();
             label.derivatives[1] += curvature.to_f64();

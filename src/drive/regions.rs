@@ -19,7 +19,7 @@ use crate::isa::{Isa, Kernel};
 use crate::loss::{Overlap, Region};
 use crate::real::Real;
 use crate::storage::{self, Run};
-use crate::sum::ExactSum;
+use crate::sum::{self, ExactSum};
 use crate::threads::{self, Tasks};
 
 /// Elements that a thread claims at once, roughly.
@@ -682,7 +682,7 @@ impl<T: Number> Visit<'_, T> {
             (true, true) => self.isa.run(Sums::<_, LOGITS, true, true> { p, q, targets, class, ignored, lanes }),
         }
         for (sum, lanes) in sums.iter_mut().zip(room) {
-            *sum += block::fold(lanes, |a, b| a + b).to_f64();
+            *sum += sum::fold(lanes, |a, b| a + b).to_f64();
         }
     }
 

@@ -11,10 +11,149 @@ use crate::real::Real;
 /// The most classes of a row that goes into a tile.
 pub const FEW_CLASSES: usize = 64;
 
-/// The rows of a tile: as many as fit a block.
+/// The rows of a tile: as many as fit a block, a power of two.
 pub const fn rows(classes: usize) -> usize {
-    let most = BLOCK / classes / LANES * LANES;
-    if most > FEW_CLASSES { FEW_CLASSES } else { most }
+    match classes {
+        0..=4 => 16 * LANES,
+        5..=16 => 4 * LANES,
+        17..=32 => 2 * LANES,
+        _ => LANES,
+    }
+}
+
+const _: () = assert!(
+    4 * rows(4) <= BLOCK
+        && 16 * rows(16) <= BLOCK
+        && 32 * rows(32) <= BLOCK
+        && FEW_CLASSES * rows(FEW_CLASSES) <= BLOCK
+);
+
+/// Brings rows that lie side by side, `rows` of them, into a tile; `room` is as long.
+///
+/// With the elements' numbers written as (r, c), the row's number in binary: to interleave a quarter of the elements with
+/// the other three moves the first two digits to the end. After all digits of r have moved, it is (c, r). That takes as
+/// many passes as there are pairs of digits, each of loads, shuffles and stores of whole vectors, for any number of classes.
+pub struct Transpose<'a, T> {
+    /// The rows, one after the other.
+    pub from: &'a [T],
+    /// The tile.
+    pub to: &'a mut [T],
+    /// What is between.
+    pub room: &'a mut [T],
+    /// The number of rows.
+    pub rows: usize,
+}
+
+impl<T: Real> Kernel for Transpose<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { from, to, room, rows } = self;
+        match rows {
+            256 => {
+                interleave_quarters(from, room);
+                interleave_quarters(room, to);
+                interleave_quarters(to, room);
+                interleave_quarters(room, to);
+            }
+            64 => {
+                interleave_quarters(from, to);
+                interleave_quarters(to, room);
+                interleave_quarters(room, to);
+            }
+            32 => {
+                interleave_halves(from, to);
+                interleave_quarters(to, room);
+                interleave_quarters(room, to);
+            }
+            _ => {
+                interleave_quarters(from, room);
+                interleave_quarters(room, to);
+            }
+        }
+    }
+}
+
+/// Brings a tile back into rows, the same way back.
+pub struct TransposeBack<'a, T> {
+    /// The tile; it is room besides.
+    pub from: &'a mut [T],
+    /// The rows, one after the other.
+    pub to: &'a mut [T],
+    /// The number of rows.
+    pub rows: usize,
+}
+
+impl<T: Real> Kernel for TransposeBack<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { from, to, rows } = self;
+        part_quarters(from, to);
+        match rows {
+            256 => {
+                part_quarters(to, from);
+                part_quarters(from, to);
+                part_halves(to, from);
+                part_halves(from, to);
+            }
+            64 => {
+                part_quarters(to, from);
+                part_quarters(from, to);
+            }
+            32 => {
+                part_quarters(to, from);
+                part_halves(from, to);
+            }
+            _ => {
+                part_halves(to, from);
+                part_halves(from, to);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn interleave_quarters<T: Real>(from: &[T], to: &mut [T]) {
+    let quarter = from.len() / 4;
+    let [a, b, c, d] = std::array::from_fn(|part| &from[part * quarter..(part + 1) * quarter]);
+    let to = &mut to.as_chunks_mut().0[..quarter];
+    for i in 0..quarter {
+        to[i] = [a[i], b[i], c[i], d[i]];
+    }
+}
+
+#[inline(always)]
+fn interleave_halves<T: Real>(from: &[T], to: &mut [T]) {
+    let half = from.len() / 2;
+    let [a, b] = std::array::from_fn(|part| &from[part * half..(part + 1) * half]);
+    let to = &mut to.as_chunks_mut().0[..half];
+    for i in 0..half {
+        to[i] = [a[i], b[i]];
+    }
+}
+
+#[inline(always)]
+fn part_quarters<T: Real>(from: &[T], to: &mut [T]) {
+    let quarter = to.len() / 4;
+    let (ab, cd) = to.split_at_mut(2 * quarter);
+    let ((a, b), (c, d)) = (ab.split_at_mut(quarter), cd.split_at_mut(quarter));
+    let (c, d, from) = (&mut c[..quarter], &mut d[..quarter], &from.as_chunks().0[..quarter]);
+    for i in 0..quarter {
+        [a[i], b[i], c[i], d[i]] = from[i];
+    }
+}
+
+#[inline(always)]
+fn part_halves<T: Real>(from: &[T], to: &mut [T]) {
+    let half = to.len() / 2;
+    let (a, b) = to.split_at_mut(half);
+    let (b, from) = (&mut b[..half], &from.as_chunks().0[..half]);
+    for i in 0..half {
+        [a[i], b[i]] = from[i];
+    }
 }
 
 /// Some rows, by classes: `rows` elements of each class in turn.

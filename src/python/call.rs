@@ -82,13 +82,6 @@ impl<'py> Arguments<'_, 'py> {
         }
     }
 
-    fn refuse_batch_mean(&self) -> PyResult<()> {
-        if self.reduction == Reduction::BatchMean {
-            return Err(PyValueError::new_err("reduction must be 'none', 'mean' or 'sum', got \"batchmean\""));
-        }
-        Ok(())
-    }
-
     fn sample_weight(&self) -> PyResult<Option<Array<'py>>> {
         self.sample_weight.map(|weight| Array::new("sample_weight", weight)).transpose()
     }
@@ -169,6 +162,9 @@ impl Loss {
         arguments: &Arguments<'_, 'py>,
         run: impl FnOnce(&dyn Call<'py>) -> PyResult<R>,
     ) -> PyResult<R> {
+        if arguments.reduction == Reduction::BatchMean && !self.description.has_batch_mean {
+            return Err(PyValueError::new_err("reduction must be 'none', 'mean' or 'sum', got \"batchmean\""));
+        }
         error::without_panic(|| match &self.formula {
             losses::Loss::Pointwise(loss) => run(&pointwise::Pointwise::new(&**loss, arguments)?),
             losses::Loss::Rowwise(loss) => run(&rows::Rows::new(loss, arguments)?),

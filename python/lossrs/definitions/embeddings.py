@@ -1,7 +1,6 @@
 """Losses of rows of embeddings, two or three of them, and of a distance."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -11,12 +10,10 @@ from lossrs.definitions.pointwise import PointwiseLoss
 from lossrs.loss import Array, Loss, loss
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EmbeddingsLoss(Loss):
     """A loss of rows of vectors, which lie along the last axis."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TripletLoss(EmbeddingsLoss):
     """A loss of an anchor, a vector that should be near it, and one that should not."""
 

@@ -1,12 +1,10 @@
 """Losses of one element at a time."""
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from lossrs.loss import ArrayOption, Loss, loss
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class PointwiseLoss(Loss):
     """A loss of one element at a time."""
 

@@ -50,7 +50,7 @@ reduction : {'none', 'mean', 'sum'}, default 'mean'
         What becomes of the losses of the images."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(kw_only=True, repr=False, eq=False)
 class RegionLoss(Loss):
     """A loss of how predicted masks and true ones overlap."""
 

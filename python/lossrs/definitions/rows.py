@@ -1,12 +1,10 @@
 """Losses of a row of scores, one for each class."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from lossrs.loss import ArrayOption, Loss, loss
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class RowwiseLoss(Loss):
     """A loss of a row of scores, one for each of C classes."""
 

@@ -23,7 +23,6 @@ pub struct Embeddings<'a, 'py> {
 
 impl<'a, 'py> Embeddings<'a, 'py> {
     pub fn new(loss: &'a dyn Loss, arguments: &Arguments<'_, 'py>) -> PyResult<Self> {
-        arguments.refuse_batch_mean()?;
         let (vectors, target) = loss.operands().split_at(loss.vectors());
         let vectors: Vec<Array<'py>> =
             (0..).zip(vectors).map(|(i, name)| arguments.operand(i, name)).collect::<PyResult<_>>()?;

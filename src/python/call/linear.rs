@@ -28,7 +28,6 @@ pub struct Layer<'a, 'py> {
 
 impl<'a, 'py> Layer<'a, 'py> {
     pub fn new(loss: &'a dyn Loss, ignore_index: Option<i128>, arguments: &Arguments<'_, 'py>) -> PyResult<Self> {
-        arguments.refuse_batch_mean()?;
         let call = Self {
             py: arguments.operands.py(),
             loss,

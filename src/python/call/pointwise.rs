@@ -35,9 +35,6 @@ impl<'a, 'py> Pointwise<'a, 'py> {
             sample_weight: arguments.sample_weight()?,
             reduction: arguments.reduction,
         };
-        if !loss.has_batch_mean() {
-            arguments.refuse_batch_mean()?;
-        }
         for i in 1..loss.required() {
             if loss.shared() == Some(i) {
                 call.shared_view(call.operand(i))?;

@@ -25,7 +25,6 @@ pub struct Regions<'a, 'py> {
 
 impl<'a, 'py> Regions<'a, 'py> {
     pub fn new(loss: &'a dyn Region, settings: Settings, arguments: &Arguments<'_, 'py>) -> PyResult<Self> {
-        arguments.refuse_batch_mean()?;
         let call = Self {
             py: arguments.operands.py(),
             loss,

@@ -83,7 +83,6 @@ impl<'a, 'py> Rows<'a, 'py> {
         takes_numbers: bool,
         arguments: &Arguments<'_, 'py>,
     ) -> PyResult<Self> {
-        arguments.refuse_batch_mean()?;
         let mut samples = input.shape().to_vec();
         let axis = axis.filter(|&axis| axis < samples.len());
         let (py, reduction) = (arguments.operands.py(), arguments.reduction);

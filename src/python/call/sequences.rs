@@ -26,7 +26,6 @@ pub struct Sequences<'a, 'py> {
 
 impl<'a, 'py> Sequences<'a, 'py> {
     pub fn new(loss: &'a dyn Loss, blank: i128, zero_infinity: bool, arguments: &Arguments<'_, 'py>) -> PyResult<Self> {
-        arguments.refuse_batch_mean()?;
         let log_probs = arguments.operand(0, "log_probs")?;
         let targets = arguments.operand(1, "targets")?;
         let input_lengths = arguments.operand(2, "input_lengths")?;
