@@ -286,7 +286,11 @@ class Numbers:
             # Lance's extension type for bfloat16; Parquet's own FLOAT16 is halffloat.
             bits = np.frombuffer(values.buffers()[1] or b"", "<u2")
             numbers = _from_bfloat16(bits[values.offset : values.offset + len(values)])
-        elif pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+        elif pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+            # As `to_numpy` would, which gives up the interpreter's lock for nothing, and then waits for it.
+            dtype, buffer = np.dtype(values.type.to_pandas_dtype()), values.buffers()[1]
+            numbers = np.frombuffer(buffer or b"", dtype, len(values), values.offset * dtype.itemsize)
+        elif pa.types.is_boolean(values.type):
             numbers = values.to_numpy(zero_copy_only=False)
         else:
             raise _wrong_type(name, str(column.type), batch)
