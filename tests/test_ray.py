@@ -36,17 +36,24 @@ def table(folder):
     return write_predictions(folder)
 
 
-@pytest.fixture
-def data(cluster, table, folder):
-    return lambda **options: ray.data.read_parquet(str(folder), **options)
+@pytest.fixture(scope="module")
+def blocks(cluster, table):
+    return ray.data.from_arrow([table.slice(start, 15_000) for start in range(0, len(table), 15_000)])
+
+
+def backwards(folder):
+    """Return a folder of the same files in the opposite order."""
+    other = folder.with_name("backwards")
+    other.mkdir()
+    for number, file in enumerate(sorted(folder.glob("*.parquet"), reverse=True)):
+        (other / f"{number}.parquet").symlink_to(file)
+    return other
 
 
 PARTITIONINGS = {
     "as in the files": lambda folder: ray.data.read_parquet(str(folder)),
     "many blocks": lambda folder: ray.data.read_parquet(str(folder), override_num_blocks=23),
-    "one block, in another order": lambda folder: ray.data.read_parquet(
-        sorted(map(str, folder.iterdir()), reverse=True)
-    ).repartition(1),
+    "one block, in another order": lambda folder: ray.data.read_parquet(str(backwards(folder))).repartition(1),
 }
 
 
@@ -61,22 +68,22 @@ def test_the_bits_of_a_single_process(cluster, table, folder, partitioning):
     assert groups["pt"] == expected.result().groups["pt"]
 
 
-def test_without_ids_rows_have_no_numbers(data, table):
-    found = data(override_num_blocks=7).aggregate(lossrs.ray.Loss(LOSS, name="surprise", **COLUMNS))["surprise"]
+def test_without_ids_rows_have_no_numbers(blocks, table):
+    found = blocks.aggregate(lossrs.ray.Loss(LOSS, name="surprise", **COLUMNS))["surprise"]
     assert found["state"] == single_process(table, **COLUMNS).to_bytes()
     assert "maximum_row" not in found
 
 
-def test_groupby(data, table):
+def test_groupby(blocks, table):
     columns = {name: column for name, column in EVERYTHING.items() if name != "group"}
-    rows = data().groupby("country").aggregate(lossrs.ray.Loss(LOSS, **columns)).take_all()
+    rows = blocks.groupby("country", num_partitions=2).aggregate(lossrs.ray.Loss(LOSS, **columns)).take_all()
     assert sorted(row["country"] for row in rows) == ["de", "fr", "no", "pt"]
     for row in rows:
         of_country = table.filter(pc.equal(table["country"], row["country"]))
         assert row["loss"]["state"] == single_process(of_country, **columns).to_bytes()
 
 
-def test_a_worker_that_is_killed(data, table, tmp_path):
+def test_a_worker_that_is_killed(cluster, table, folder, tmp_path):
     marker = str(tmp_path / "killed")
 
     class Killed(lossrs.ray.Loss):
@@ -88,15 +95,16 @@ def test_a_worker_that_is_killed(data, table, tmp_path):
                 return state
             os.kill(os.getpid(), 9)
 
-    found = data(override_num_blocks=16).materialize().aggregate(Killed(LOSS, **EVERYTHING))["loss"]
+    rows = ray.data.read_parquet(str(folder), override_num_blocks=16).materialize()
+    found = rows.aggregate(Killed(LOSS, **EVERYTHING))["loss"]
     assert os.path.exists(marker)
     assert found["state"] == single_process(table, **EVERYTHING).to_bytes()
 
 
 @pytest.mark.parametrize("batch_format", ["numpy", "pyarrow"])
-def test_losses_as_a_column(data, table, batch_format):
+def test_losses_as_a_column(blocks, table, batch_format):
     losses = lossrs.ray.PerSample(LOSS, input="logits", target="label")
-    scored = data().map_batches(losses, batch_format=batch_format)
+    scored = blocks.map_batches(losses, batch_format=batch_format)
     found = pa.concat_tables(ray.get(scored.to_arrow_refs())).sort_by("id")
     expected = lossrs.CrossEntropyLoss(reduction="none")(*arrays(table))[np.argsort(table["id"].to_numpy())]
     assert np.array_equal(found["loss"].to_numpy(), expected)

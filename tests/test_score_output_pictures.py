@@ -568,6 +568,15 @@ def test_the_page_of_very_many_groups_shows_the_worst(tmp_path):
     assert keys == list(range(rows - 1, rows - 1_001, -1))
 
 
+def test_names_that_look_like_the_page_are_written_as_they_are(tmp_path):
+    name = 'x: #0072b2 url(#a) id="b"'
+    file = write(tmp_path / "x.parquet", x=[1.0, 2.0], y=[0.0, 0.0], key=[name, "</svg><script>"])
+    tree = parsed(page_of(file, loss="l1_loss", input="x", target="y", by="key"))
+    texts = [element.text for element in tree.iter("{http://www.w3.org/2000/svg}text")]
+    assert {name, "</svg><script>"} <= set(texts)
+    assert [element.text for element in tree.iter(f"{XHTML}td")].count(name) == 1
+
+
 def test_the_page_of_two_models(tmp_path, capsys):
     random = np.random.default_rng(0)
     x, y, key = random.normal(size=400), random.normal(size=400), np.arange(400) % 3

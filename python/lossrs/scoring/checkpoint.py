@@ -173,8 +173,9 @@ class Checkpoint:
                 if self._shard != (1, 1) or before[0] != path:
                     raise ScoreError(f"{self.path}: {before[0]} has changed since this checkpoint{anew}")
                 so_far.current, so_far.path, so_far.row = Found.nothing(question), None, 0
-        for role, widths in header["widths"].items():
-            self._numbers[role].widths.update(widths)
+        if so_far.counts or so_far.path is not None:  # else nothing of what was read counts
+            for role, widths in header["widths"].items():
+                self._numbers[role].widths.update(widths)
         return so_far
 
     def is_due(self) -> bool:

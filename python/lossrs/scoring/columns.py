@@ -228,20 +228,28 @@ class Numbers:
     names: list[str]
     labels: Labels | None = None
     widths: dict[str, int | None] = field(default_factory=dict)
+    _room: Array | None = None
 
     def read(self, batch: Batch) -> Array:
-        """Read these columns of a batch."""
+        """Read these columns of a batch; what was read before may be written over."""
         blocks = [self._block(name, batch) for name in self.names]
         if len(blocks) == 1:
             return blocks[0]
         blocks = [block if block.ndim == 2 else block[:, None] for block in blocks]
         # A column lies in one piece, as it does in the file: to put it there is one copy, and cheaper than rows.
-        whole = np.empty((sum(block.shape[1] for block in blocks), batch.rows), np.result_type(*blocks))
+        whole = self._space(sum(block.shape[1] for block in blocks), batch.rows, np.result_type(*blocks))
         place = 0
         for block in blocks:
             whole[place : place + block.shape[1]] = block.T
             place += block.shape[1]
         return whole.T
+
+    def _space(self, columns: int, rows: int, dtype: np.dtype[Any]) -> Array:
+        # Of one batch after the other: pages that the system has to clear cost as much as the copy.
+        size = columns * rows
+        if self._room is None or self._room.dtype != dtype or self._room.size < size:
+            self._room = np.empty(size, dtype)
+        return self._room[:size].reshape(columns, rows)
 
     def name_of(self, index: int, of: int) -> str:
         """Return the name of the column that is at an index of the array, or the names if lists make that uncertain."""
@@ -286,7 +294,11 @@ class Numbers:
             # Lance's extension type for bfloat16; Parquet's own FLOAT16 is halffloat.
             bits = np.frombuffer(values.buffers()[1] or b"", "<u2")
             numbers = _from_bfloat16(bits[values.offset : values.offset + len(values)])
-        elif pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+        elif pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+            # As `to_numpy` would, which gives up the interpreter's lock for nothing, and then waits for it.
+            dtype, buffer = np.dtype(values.type.to_pandas_dtype()), values.buffers()[1]
+            numbers = np.frombuffer(buffer or b"", dtype, len(values), values.offset * dtype.itemsize)
+        elif pa.types.is_boolean(values.type):
             numbers = values.to_numpy(zero_copy_only=False)
         else:
             raise _wrong_type(name, str(column.type), batch)

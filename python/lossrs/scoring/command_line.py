@@ -58,6 +58,10 @@ rows:
   that cannot hold such rows are not read.
 
 results:
+  --format csv        a line for each group, whose `scope` is group, and one whose scope is all, with all digits
+  --format json       an object, as `lossrs schema` describes it; the figures have the names that CSV has
+  --format markdown   the table, for a pull request
+  --report page.html  a page with tables, pictures, the worst rows (with --worst) and the command that made it
   --fail-if 'mean > 0.35'                        ends with status 1 if it holds, and says so on standard error
   --fail-if 'mean - 2 * standard_error > 0.35 or nonfinite > 0'
   --fail-if 'any(rows >= 100 and p99 > 4)'       if any group is so

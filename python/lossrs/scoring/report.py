@@ -105,16 +105,19 @@ def _pictures(picture: Picture) -> str:
 def _inline(drawn: bytes, name: str) -> str:
     """Make a part of the page of an SVG file: without its prolog, with names and colours of the page."""
     text = drawn.decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    prefix = name.replace(" ", "-")
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
-    for colour, variable in _COLOURS.items():
-        text = re.sub(rf"(?<=[:\s]){colour}\b", f"var(--{variable})", text, flags=re.IGNORECASE)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r"<[^>]+>", lambda tag: _of_page(tag[0], name.replace(" ", "-")), text)  # and not what is written
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(name)}"', 1)
+
+
+def _of_page(tag: str, prefix: str) -> str:
+    if tag.startswith("<svg"):
+        tag = re.sub(r' (width|height)="[^"]*"', "", tag)
+    tag = re.sub(r'\bid="', f'id="{prefix}-', tag)
+    tag = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", tag)
+    for colour, variable in _COLOURS.items():
+        tag = re.sub(rf"(?<=[:\s]){colour}\b", f"var(--{variable})", tag, flags=re.IGNORECASE)
+    return tag
 
 
 def _cell(value: Any, figure: Figure | None = None) -> str:

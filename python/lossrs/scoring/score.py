@@ -298,7 +298,8 @@ def _plain(value: Any) -> Any:
 
 def _in_order(result: Result) -> Result:
     """Return a result with its groups in their natural order."""
-    if result.groups is None:
+    # Integers are in their order already.
+    if result.groups is None or all(column.dtype != object for column in result.groups.keys_columns):
         return result
     return dataclasses.replace(result, groups=result.groups.sorted(_group_order))
 

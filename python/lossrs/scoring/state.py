@@ -256,16 +256,28 @@ class State:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote."""
-        header, blobs = unpack(path, "state")
+        question, divisions, header, blobs = _described(path)
         try:
-            question = Question(**header["question"])
-            divisions = [
-                Division(tuple(Source(**source) for source in of["sources"]), of["shares"], tuple(of["read"]))
-                for of in header["divisions"]
-            ]
-            return cls(question, divisions, Found.read(question, header["found"], blobs))
+            return cls(question, divisions, Found.read(question, header, blobs))
         except (KeyError, TypeError, ValueError) as error:
-            raise ScoreError(f"{path}: is a state that this lossrs cannot read: {error}") from error
+            raise _unreadable(path, error) from error
+
+
+def _described(path: str | Path) -> tuple[Question, list[Division], dict[str, Any], list[bytes]]:
+    """Return what is asked in a state, of which files, and what was found, not yet read."""
+    header, blobs = unpack(path, "state")
+    try:
+        divisions = [
+            Division(tuple(Source(**source) for source in of["sources"]), of["shares"], tuple(of["read"]))
+            for of in header["divisions"]
+        ]
+        return Question(**header["question"]), divisions, header["found"], blobs
+    except (KeyError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | Path, error: Exception) -> ScoreError:
+    return ScoreError(f"{path}: is a state that this lossrs cannot read: {error}")
 
 
 def divided(sources: Sequence[Source], shard: tuple[int, int], found: Found) -> list[Division]:
@@ -284,20 +296,22 @@ def merge(paths: Sequence[str | Path]) -> State:
     ScoreError
         One of them is damaged or of another question, or has rows that another has too.
     """
-    states = [State.load(path) for path in paths]
-    first = states[0]
-    for path, state in zip(paths, states, strict=True):
-        if difference := state.question.differences(first.question):
+    # Twice, because rows can be numbered when all files are known, and there may be more states than fit in memory.
+    described = [_described(path)[:2] for path in paths]
+    (question, _), parts = described[0], [divisions for _, divisions in described]
+    for path, (other, _) in zip(paths, described, strict=True):
+        if difference := other.differences(question):
             raise ScoreError(f"{path}: is of {difference} as in {paths[0]}")
-    divisions = _together(paths, states)
+    divisions = _together(paths, parts)
     sources = sorted(itertools.chain.from_iterable(division.sources for division in divisions))
     numbers = dict(zip(sources, _starts(sources), strict=True))
-    merged = Found.nothing(first.question)
-    for state in states:
+    merged = Found.nothing(question)
+    for path in paths:
+        state = State.load(path)
         own = state.sources
         state.found.renumber(_starts(own), [numbers[source] for source in own])
         merged.merge(state.found)
-    return State(first.question, divisions, merged)
+    return State(question, divisions, merged)
 
 
 def _starts(sources: Sequence[Source]) -> list[int]:
@@ -305,12 +319,12 @@ def _starts(sources: Sequence[Source]) -> list[int]:
     return list(itertools.accumulate((source.rows for source in sources), initial=0))[: len(sources)]
 
 
-def _together(paths: Sequence[str | Path], states: Sequence[State]) -> list[Division]:
+def _together(paths: Sequence[str | Path], parts: Sequence[list[Division]]) -> list[Division]:
     """Return which rows states have together; no row may be in two."""
     holders: dict[Source, tuple[Any, int]] = {}
     shares: dict[tuple[tuple[Source, ...], int], dict[int, int]] = {}
-    for number, state in enumerate(states):
-        for division in state.divisions:
+    for number, divisions in enumerate(parts):
+        for division in divisions:
             key = division.sources, division.shares
             for source in division.sources:
                 held, other = holders.setdefault(source, (key, number))
@@ -323,11 +337,11 @@ def _together(paths: Sequence[str | Path], states: Sequence[State]) -> list[Divi
                         f"{paths[number]}: has the shard {share}/{division.shares} that {paths[other]} has too"
                     )
     whole = [sources for (sources, count), read in shares.items() if len(read) == count]
-    parts = [
+    open_ones = [
         Division(sources, count, tuple(sorted(read))) for (sources, count), read in shares.items() if len(read) < count
     ]
     complete = Division(tuple(sorted(itertools.chain.from_iterable(whole))), 1, (1,))
-    return [*([complete] if whole else []), *sorted(parts, key=lambda part: (part.sources, part.shares))]
+    return [*([complete] if whole else []), *sorted(open_ones, key=lambda part: (part.sources, part.shares))]
 
 
 def _name(source: Source) -> str:
