@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from cases import ALL_VERBS, CASES, verb
 from lossrs import _lossrs
-from lossrs.loss import array_options
 
 LOSSES = pytest.mark.parametrize("name", lossrs.losses)
 FUNCTIONS = [
@@ -179,7 +178,7 @@ def test_signatures(name, of):
     signature = inspect.signature(verb(getattr(F, name), of))
     cls = lossrs.losses[name]
     fields, kernel = {field.name: field.default for field in dataclasses.fields(cls)}, cls()._kernel
-    arrays = [*kernel.optional, *(option for option in fields if option in array_options(cls))]
+    arrays = [*kernel.optional, *(option for option in fields if option in cls.array_options)]
     first_array = arrays[:1]
     positional = (["grad_output"] if of == "backward" else []) + [*kernel.operands, *first_array]
     kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
@@ -192,7 +191,7 @@ def test_signatures(name, of):
     for option, default in fields.items():
         assert defaults[option] == default
     of_class = inspect.signature(verb(cls(), of)).parameters
-    assert list(of_class) == [name for name in positional if name not in array_options(cls)] + calls
+    assert list(of_class) == [name for name in positional if name not in cls.array_options] + calls
 
 
 def sections(documentation):

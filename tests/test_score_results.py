@@ -17,7 +17,6 @@ from lossrs.accumulator import Summary
 from lossrs.definitions.embeddings import EmbeddingsLoss
 from lossrs.definitions.pointwise import PointwiseLoss
 from lossrs.definitions.rows import RowwiseLoss
-from lossrs.loss import array_options
 from lossrs.scoring import ScoreError, score
 
 
@@ -195,7 +194,7 @@ def call_of(name, dtype, columns, with_options):
         return None
     options = {}
     for field in dataclasses.fields(cls) if with_options else ():
-        if field.name in array_options(cls):
+        if field.name in cls.array_options:
             options[field.name] = random.random(columns)
         elif isinstance(field.default, float):
             options[field.name] = field.default + 0.25

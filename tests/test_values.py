@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from cases import BFLOAT16, CASES, FLOATS, PLAIN, exact_mean, ulps
 from lossrs import _lossrs
-from lossrs.loss import array_options
 from reference import OWN_SUITES, REFERENCES
 
 # Where long double is no more than double, the formulas of the tests lose a few digits themselves.
@@ -22,7 +21,7 @@ def test_every_loss_has_a_reference(name):
     assert name in REFERENCES, f"write {name}'s formula in tests/reference.py"
     cls, reference = lossrs.losses[name], REFERENCES[name]
     assert tuple(reference.operands) == cls()._kernel.operands
-    assert set(reference.arrays) == set(array_options(cls))
+    assert set(reference.arrays) == set(cls.array_options)
     options = {field.name for field in dataclasses.fields(cls)} - {"reduction", *reference.arrays}
     varied = {option for variant in reference.variants for option in variant.options}
     assert options == varied, f"tests/reference.py must have settings of all options of {name}"

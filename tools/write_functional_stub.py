@@ -8,7 +8,6 @@ from pathlib import Path
 
 import lossrs
 from lossrs import functional
-from lossrs.loss import array_options
 
 STUB = Path(__file__).parent.parent / "python" / "lossrs" / "functional.pyi"
 
@@ -52,7 +51,7 @@ def method(cls: type[lossrs.Loss], verb: str) -> str:
     gradient = "Any" if several else gradients(kernel.asked, is_tuple=False)
 
     def annotation(name: str) -> str:
-        if name in fields and name not in array_options(cls):
+        if name in fields and name not in cls.array_options:
             return type_of(fields[name])
         if name == "out":
             pair = f"tuple[{gradient}, {gradient}]"

@@ -1,7 +1,6 @@
 """What all losses have in common: options, the four verbs, and their functional form."""
 
 import dataclasses
-import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -44,6 +43,8 @@ class Loss:
     optional: ClassVar[tuple[str, ...]]
     #: The names of the operands that have gradients.
     inputs: ClassVar[tuple[str, ...]]
+    #: The names of the options that are arrays; the others are parameters of the formula.
+    array_options: ClassVar[tuple[str, ...]] = ()
     reductions: ClassVar[tuple[str, ...]] = ("none", "mean", "sum")
     # What numpydoc sections say of the arguments that calls take.
     arguments: ClassVar[str] = ""
@@ -56,7 +57,7 @@ class Loss:
         options = self._options()
         del options["reduction"]
         arrays = {}
-        for name in array_options(type(self)):
+        for name in self.array_options:
             value = options.pop(name)
             if value is not None:
                 array = np.array(value)
@@ -201,6 +202,7 @@ def loss(function_name: str) -> Callable[[type[LossType]], type[LossType]]:
         cls.function_name = function_name
         cls = dataclass(kw_only=True, repr=False, eq=False)(cls)
         _REGISTRY[function_name] = cls
+        cls.array_options = tuple(field.name for field in dataclasses.fields(cls) if field.type == ArrayOption)
         cls._kernel = kernel = cls()._kernel
         cls.operands, cls.optional, cls.inputs = kernel.operands, kernel.optional, kernel.inputs
         for verb in ("__call__", "value_and_grad", "grad_and_hess", "backward"):
@@ -213,12 +215,6 @@ def loss(function_name: str) -> Callable[[type[LossType]], type[LossType]]:
         return cls
 
     return register
-
-
-@functools.cache
-def array_options(cls: type[Loss]) -> tuple[str, ...]:
-    """Return the names of the options that are arrays; the others are parameters of the formula."""
-    return tuple(field.name for field in dataclasses.fields(cls) if field.type == ArrayOption)
 
 
 def bind(what: str, names: tuple[str, ...], given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
@@ -237,7 +233,7 @@ def bind(what: str, names: tuple[str, ...], given: tuple[Any, ...], named: dict[
 def function(cls: type[Loss]) -> Any:
     """Make the functional form of a loss: a function, with the other verbs as its attributes."""
     default = cls._kernel
-    name, arrays = cls.function_name, (*cls.optional, *array_options(cls))
+    name, arrays = cls.function_name, (*cls.optional, *cls.array_options)
     defaults = dict.fromkeys(cls.optional) | {
         field.name: field.default for field in dataclasses.fields(cls) if field.name != "reduction"
     }
@@ -318,7 +314,7 @@ def function(cls: type[Loss]) -> Any:
 
 def signature(cls: type[Loss], verb: str, *, of_class: bool = False) -> inspect.Signature:
     """Return a verb's signature: arrays first, then options by keyword only; those of a class are its instance's."""
-    arrays = cls.optional if of_class else (*cls.optional, *array_options(cls))
+    arrays = cls.optional if of_class else (*cls.optional, *cls.array_options)
     fields = {} if of_class else {field.name: field.default for field in dataclasses.fields(cls)}
     leading = [*["self"] * of_class, *["grad_output"] * (verb == "backward"), *cls.operands]
     options = {name: default for name, default in fields.items() if name not in ("reduction", *arrays[:1])}

@@ -14,7 +14,6 @@ import numpy as np
 
 import lossrs
 from lossrs.accumulator import Accumulator
-from lossrs.loss import array_options
 from lossrs.scoring.batches import BATCH_ROWS
 from lossrs.scoring.checkpoint import SECONDS
 from lossrs.scoring.columns import ScoreError, near_misses
@@ -319,7 +318,7 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
             "type": kind,
             "metavar": {int: "INTEGER", float: "NUMBER"}.get(kind, "WORD"),
         }
-        if field.name in array_options(lossrs.losses[name]):
+        if field.name in lossrs.losses[name].array_options:
             how = {"type": _numbers_of, "metavar": "NUMBER,..."}
         elif field.default is None:
             how = {"type": float, "metavar": "NUMBER"}
