@@ -4,6 +4,7 @@ torch's counterpart is its function of the same name, or is written here in torc
 JAX has formulas alone, as its users write them. What is not installed is left out.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +16,8 @@ from subjects import THREADS, Array, Call, Subject, optional
 torch, jax, sklearn_loss = (optional(name) for name in ("torch", "jax", "sklearn._loss.loss"))
 if torch:
     torch.set_num_threads(THREADS)
+    # The Kullback-Leibler divergence's mean is what is compared.
+    warnings.filterwarnings("ignore", message="reduction: 'mean' divides")
 
 
 def torch_sigmoid_focal(x: Any, y: Any) -> Any:
