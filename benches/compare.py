@@ -10,6 +10,7 @@ threads.
 """
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import lossrs
 import numpy as np
@@ -30,6 +32,7 @@ from subjects import SHAPES, SUBJECTS, THREADS, Array, Call, ml_dtypes
 
 ROUND = 2e-3  # seconds that a contender is called for in a round, if it is quicker than that
 LONGEST = 30.0  # seconds that the rounds of a call may take together, if there are three
+FEW = 1 << 18  # elements that are enough to see that everything works
 COPIED_FROM = 1 << 20  # bytes from which a copy says something about the memory
 
 
@@ -51,8 +54,15 @@ class Work:
         return f"{self.loss} {' x '.join(f'{length:,}' for length in self.shape)}{dtype}{gradient}"
 
     def operands(self) -> tuple[Array, ...]:
-        """Return the operands."""
-        return SUBJECTS[self.loss].operands(self.shape, self.dtype)
+        """Return the operands, the same for the calls of one loss, shape and type."""
+        return drawn(self.loss, self.shape, self.dtype)
+
+    def shortened(self) -> Self:
+        """Return the same work on few elements."""
+        shape = list(self.shape)
+        while math.prod(shape) > FEW:
+            shape[shape.index(max(shape))] //= 2
+        return replace(self, shape=tuple(shape))
 
     def call(self, operands: tuple[Array, ...]) -> Call:
         """Return the call to lossrs."""
@@ -62,6 +72,18 @@ class Work:
         """Return the bytes that the call must move."""
         gradients = SUBJECTS[self.loss].inputs if self.gradient else ()
         return sum(array.nbytes for array in operands) + sum(operands[i].nbytes for i in gradients)
+
+
+@functools.lru_cache(maxsize=1)
+def drawn(loss: str, shape: tuple[int, ...], dtype: str) -> tuple[Array, ...]:
+    """Return operands."""
+    return SUBJECTS[loss].operands(shape, dtype)
+
+
+@functools.lru_cache(maxsize=2 * len(PEERS))
+def peer_call(peer: str, loss: str, shape: tuple[int, ...], dtype: str, gradient: bool) -> Call | None:
+    """Return a peer's call, if it has the loss. Its gradients are fresh: one call stands beside both of ours."""
+    return PEERS[peer](SUBJECTS[loss], drawn(loss, shape, dtype), gradient=gradient)
 
 
 def copy_call(traffic: int, pool: ThreadPoolExecutor) -> Call:
@@ -89,7 +111,7 @@ def measure(work: Work, peers: list[str], rounds: int, pool: ThreadPoolExecutor)
     operands = work.operands()
     contenders = {"lossrs": work.call(operands)}
     for peer in peers:
-        if call := PEERS[peer](SUBJECTS[work.loss], operands, gradient=work.gradient):
+        if call := peer_call(peer, work.loss, work.shape, work.dtype, work.gradient):
             contenders[peer] = call
     expected = contenders["lossrs"]()
     for name, call in contenders.items():
@@ -173,12 +195,14 @@ def lengths(longest: int) -> Iterator[Work]:
             yield Work(loss, (1 << exponent,), gradient=True)
 
 
-def measure_all(peers: list[str], rounds: int, only: str, longest: int) -> Measured:
+def measure_all(peers: list[str], rounds: int, only: str, *, quick: bool) -> Measured:
     """Measure all calls whose names contain something, and if that is nothing the rest."""
+    wanted = [work.shortened() if quick else work for work in works() if only in work.name]
+    longer = [] if only else lengths(16 if quick else 28)
     print(f"lossrs {lossrs.__version__}, {lossrs.instruction_set()}, {THREADS} threads: {lossrs.__file__}")
     with ThreadPoolExecutor(THREADS) as pool:
-        calls = [measure(work, peers, rounds, pool) for work in works() if only in work.name]
-        growth = [] if only else [measure(work, [], rounds, pool) for work in lengths(longest)]
+        calls = [measure(work, peers, rounds, pool) for work in wanted]
+        growth = [measure(work, [], rounds, pool) for work in longer]
     return Measured(machine() | versions(), calls, growth, {} if only else facts(rounds))
 
 
@@ -191,7 +215,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="PATTERN", help="only calls whose name contains this")
     parser.add_argument("--peers", default=",".join(PEERS), help="only these (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="one round: see that everything works")
+    parser.add_argument("--quick", action="store_true", help="one round on few elements: see that everything works")
     options = parser.parse_args()
     rounds, peers = 1 if options.quick else options.rounds, [name for name in options.peers.split(",") if name]
     if unknown := set(peers) - set(PEERS):
@@ -199,7 +223,7 @@ def main() -> None:
     if options.read:
         measured = Measured.of(json.loads(options.read.read_text()))
     else:
-        measured = measure_all(peers, rounds, options.only, longest=20 if options.quick else 28)
+        measured = measure_all(peers, rounds, options.only, quick=options.quick)
     show(measured)
     if options.json:
         options.json.write_text(json.dumps(asdict(measured), indent=1))
