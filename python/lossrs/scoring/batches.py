@@ -394,6 +394,8 @@ class _Stdin(_Arrow):
     def _open(self, options: Any = None) -> Any:
         import pyarrow as pa
 
+        if sys.stdin is None:
+            raise ScoreError(f"{self.path}: standard input is closed")
         pipe: Any = sys.stdin.buffer
         mark = pipe.peek(6)[:6]
         if not mark:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,10 +22,10 @@ from lossrs.scoring.batches import BATCH_ROWS, ENDINGS
 from lossrs.scoring.checkpoint import SECONDS
 from lossrs.scoring.columns import ScoreError, near_misses
 from lossrs.scoring.comparison import wanted
-from lossrs.scoring.files import find_files
+from lossrs.scoring.files import find_files, path_text
 from lossrs.scoring.formats import schema
 from lossrs.scoring.outputs import require_apart
-from lossrs.scoring.presentation import Presentation, add_options, quiet_pipe
+from lossrs.scoring.presentation import Presentation, add_options, drop_standard_output, quiet_pipe
 from lossrs.scoring.progress import Progress
 from lossrs.scoring.score import Score, score
 from lossrs.scoring.state import merge
@@ -60,7 +63,8 @@ rows:
   that cannot hold such rows are not read.
 
 results:
-  --format csv        a line for each group, whose `scope` is group, and one whose scope is all, with all digits
+  --format csv        a line for each group, whose `scope` is group, and one whose scope is all, with all digits;
+                      a key that is null is an empty field, as an empty string is: JSON tells them apart
   --format json       an object, as `lossrs schema` describes it; the figures have the names that CSV has
   --format markdown   the table, for a pull request
   --report page.html  a page with tables, pictures, the worst rows (with --worst) and the command that made it
@@ -82,7 +86,8 @@ With l a row's loss and w its weight (the sample weight, times the weight of its
   standard error   sqrt(n / (n - 1) * sum(w^2 (l - m)^2)) / sum(w),  n the rows that are not ignored
 The sums are exact: no result depends on the batch size, the order of the rows, or the number of threads.
 
-The exit status is 0, or 1 if a condition of --fail-if holds, 2 for an error, and 130 after Ctrl-C.
+The exit status is 0, or 1 if a condition of --fail-if holds, 2 for an error, 70 for a fault of lossrs
+itself, with a traceback, and 130 after Ctrl-C, which is heeded between batches, a second one at once.
 
 examples:
   lossrs score predictions.parquet --loss cross_entropy --input 'logit_*' --target label --by split
@@ -106,27 +111,51 @@ have: to the bit the same. They must have asked the same, and no row may be in t
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
-    It is 0, 1 if a condition of ``--fail-if`` holds, 2 for an error (one line on stderr), and 130 for Ctrl-C.
+    It is 0, 1 if a condition of ``--fail-if`` holds, 2 for an error (one line on stderr), 70 for a fault of this
+    package (a traceback), and 130 for Ctrl-C.
     """
-    if arguments is None:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is partial is removed
-    words = sys.argv[1:] if arguments is None else arguments
+    if arguments is not None:
+        return _run(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is partial is removed
+    # Who has closed these does not want them.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return _run(sys.argv[1:])
+    finally:
+        # All is done: an interrupt of the interpreter's end would be noise.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _run(words: Sequence[str]) -> int:
     status = 0
     try:
         parsed = _parser(words)
-        parsed.command = ("lossrs", *words)
+        parsed.command = ("lossrs", *map(path_text, words))
         with quiet_pipe():
             status = parsed.run(parsed) or 0
             sys.stdout.flush()
+        return status
     except ScoreError as error:
-        print(f"lossrs: error: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
     except MemoryError:
-        print("lossrs: error: out of memory: a smaller --batch-size needs less", file=sys.stderr)
-        return 2
+        return _failed("out of memory: a smaller --batch-size needs less")
+    except OSError as error:
+        drop_standard_output()
+        return _failed(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
     except KeyboardInterrupt:
         return 130
-    return status
+    except Exception:
+        traceback.print_exc()
+        return 70
+
+
+def _failed(message: str) -> int:
+    with suppress(OSError):
+        print(f"lossrs: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    return 2
 
 
 _OPERANDS = {"input": "the predictions", "target": "the labels or values to predict"}

@@ -53,6 +53,11 @@ def find_files(requests: Sequence[str | Path], endings: Iterable[str]) -> list[F
     ]
 
 
+def path_text(path: str | Path) -> str:
+    """Return a path as text that can be printed, whatever bytes it is made of."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def _found(request: str, endings: tuple[str, ...]) -> list[Path]:
     if os.path.isdir(request):
         return _in_folder(Path(request), endings)

@@ -28,7 +28,7 @@ import numpy as np
 
 from lossrs.accumulator import Accumulator, Terms
 from lossrs.loss import losses
-from lossrs.scoring.calibration import Calibration
+from lossrs.scoring.calibration import Calibration, predictions
 from lossrs.scoring.columns import Array, Batch, ScoreError, no_groups
 from lossrs.scoring.comparison import ROLE, Comparison, drawn_by
 from lossrs.scoring.outputs import Output
@@ -162,15 +162,21 @@ class Found:
             rows["ids"] = batch.row_numbers()
         if self.accumulator.bootstrap:
             rows["cluster"] = drawn_by(batch)
+        additions = [(self.accumulator, terms)]
+        if self.comparison is not None and second is not None:
+            additions += zip(self.comparison.accumulators, self.comparison.terms(terms, second), strict=True)
+        predicted = None
+        if self.calibration is not None:
+            predicted = predictions(self.accumulator.loss, operands[0], operands[1], weight)
+        # What is wrong with the rows is known by now, but for their groups, which the first one refuses for all.
         try:
-            self.accumulator.add(terms, **rows)
+            for accumulator, of in additions:
+                accumulator.add(of, **rows)
         except (TypeError, OverflowError) as error:  # an integer of more than 64 bits
             raise ScoreError(f"{batch.path}: {error}") from error
-        if self.comparison is not None and second is not None:
-            self.comparison.add(terms, second, **rows)
         self.worst.take(entries)
         if self.calibration is not None:
-            self.calibration.update_from(self.accumulator.loss, *operands, sample_weight=weight)
+            self.calibration.update_all(predicted)
 
     def merge(self, other: Found) -> None:
         """Add what another knows."""
