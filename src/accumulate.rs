@@ -267,11 +267,11 @@ impl State {
     }
 
     /// Numbers rows anew: those from `starts[i]` to before `starts[i + 1]` from `to[i]` on. Both increase, so that no two rows
-    /// change their order.
+    /// change their order; rows before all keep their numbers.
     pub fn renumber(&mut self, starts: &[i64], to: &[i64]) {
         let renumber = |row: &mut i64| {
-            let run = starts.partition_point(|start| start <= row).saturating_sub(1);
-            if let (Some(start), Some(to)) = (starts.get(run), to.get(run)) {
+            let run = starts.partition_point(|start| start <= row).checked_sub(1);
+            if let Some((start, to)) = run.and_then(|run| Some((starts.get(run)?, to.get(run)?))) {
                 *row = row.wrapping_sub(*start).wrapping_add(*to);
             }
         };
@@ -357,7 +357,8 @@ impl State {
         for number in 0..from.integer()? {
             let key = from.bytes()?;
             Part::decode(key)?;
-            if u64::from(state.keys.number(key)) != number {
+            // The first group is that of the rows without one.
+            if key.is_empty() != (number == 0) || u64::from(state.keys.number(key)) != number {
                 return None;
             }
             state.groups.push(Group::read(&mut from)?);

@@ -178,10 +178,11 @@ def tweedie_terms(input, target, power):
     if power == 0:
         yield (input - target) ** 2
     elif power == 1:
-        yield 2 * np.where(target == 0, 0, target * np.log(np.where(target == 0, 1, target) / input))
+        # Of the difference, which is exact: a quotient near 1 leaves nothing to tell how near.
+        yield 2 * times(target, np.log1p((np.where(target == 0, input, target) - input) / input))
         yield 2 * (input - target)
     elif power == 2:
-        yield 2 * np.log(input / target)
+        yield 2 * np.log1p((input - target) / target)
         yield 2 * (target - input) / input
     else:
         yield 2 * np.maximum(target, 0) ** other / (one * other)

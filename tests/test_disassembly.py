@@ -213,6 +213,19 @@ def test_formulas_use_the_width_that_they_have(compiled: list[Kernel]) -> None:
     assert not narrow
 
 
+def test_elements_are_read_whatever_becomes_of_them(compiled: list[Kernel]) -> None:
+    """No masked loads: where a vector crosses a line, they take four times as long."""
+    masked = re.compile(r"\([^)]*\),%[xyz]mm\d+\{%k\d\}")
+    faults = [
+        f"{kernel.instruction_set} {kernel.name}"
+        for kernel in compiled
+        if re.search(r"pointwise::(Add|Evaluate)<|regions::Sums<", kernel.name)
+        for step in kernel.instructions
+        if step.operation.startswith("vmaskmov") or (step.operation.startswith("vmov") and masked.search(step.operands))
+    ]
+    assert not faults, "\n".join(dict.fromkeys(faults))
+
+
 def test_products_stay_in_registers(compiled: list[Kernel]) -> None:
     """A product's loop multiplies, adds and reads, and writes nothing."""
     found = [kernel for kernel in compiled if "product::Multiply<" in kernel.name]

@@ -241,15 +241,10 @@ def state(tmp_path_factory):
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.data())
-def test_a_damaged_state_is_refused(tmp_path_factory, state, data):
-    path = tmp_path_factory.mktemp("damaged") / "bad"
-    if data.draw(st.booleans()):
-        damaged = state[: data.draw(st.integers(0, len(state) - 1))]
-    else:
-        at, bit = data.draw(st.integers(0, len(state) - 1)), data.draw(st.integers(0, 7))
-        damaged = state[:at] + bytes([state[at] ^ 1 << bit]) + state[at + 1 :]
-    path.write_bytes(damaged)
+@given(is_cut=st.booleans(), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_damaged_state_is_refused(tmp_path_factory, state, is_cut, where, bit):
+    path, at = tmp_path_factory.mktemp("damaged") / "bad", int(where * len(state))
+    path.write_bytes(state[:at] if is_cut else state[:at] + bytes([state[at] ^ 1 << bit]) + state[at + 1 :])
     with pytest.raises(ScoreError, match=r"bad: is (cut short|damaged|of version|a file of another kind)") as raised:
         merge([path])
     assert "\n" not in str(raised.value)

@@ -426,8 +426,8 @@ class Accumulator:
     worst : int, default 0
         How many of the worst rows to keep.
     bootstrap : int, default 0
-        How many replicates of the rows to keep, for confidence intervals: 64 bytes each for every group, and 0.5 to
-        1.2 ns for every row and replicate, more in groups of few rows.
+        How many replicates of the rows to keep, for confidence intervals: 64 bytes each for every group, twice that
+        while rows are added, and 0.5 to 1.2 ns for every row and replicate, more in groups of few rows.
     seed : int, default 0
         Other replicates for another seed.
 

@@ -156,7 +156,7 @@ impl Call<'_> {
         len: usize,
     ) {
         let padded = len.next_multiple_of(GRAIN);
-        // SAFETY: the caller's for all that is read and written; every element of each block is written.
+        // SAFETY: the caller's for all that is read and written; every element of each block is written before it is read.
         unsafe {
             let weights = state.weights.written(padded);
             self.read_or_ones(isa, self.sample_weight, start, len, weights);
@@ -201,26 +201,6 @@ impl Call<'_> {
                 }
             }
         }
-    }
-
-    /// Reads weights of rows, 1 if there are none, and 0 for rows that are not there.
-    ///
-    /// # Safety
-    /// They must be readable.
-    unsafe fn read_or_ones<T: Real>(
-        &self,
-        isa: Isa,
-        operand: Option<&crate::drive::layout::Operand>,
-        start: usize,
-        len: usize,
-        out: &mut [T],
-    ) {
-        match operand {
-            // SAFETY: the caller's.
-            Some(operand) => unsafe { self.layout.read(isa, operand, start, &mut out[..len]) },
-            None => out[..len].fill(T::ONE),
-        }
-        out[len..].fill(T::ZERO);
     }
 
     /// Finds the labels of rows; those of rows that are left out are 0, and so are their weights.

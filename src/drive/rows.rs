@@ -745,7 +745,7 @@ impl Call<'_> {
     /// The buffers must be readable, the results' writable, by nobody else and without overlap, except that a result may be
     /// an operand.
     pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
-        if loss.traits().label_alone {
+        if loss.traits().label_alone && matches!(self.target, Target::Labels(_)) {
             // SAFETY: the caller's.
             return unsafe { self.run_labels(loss, stop) };
         }
@@ -826,17 +826,9 @@ impl Call<'_> {
                 self.read_tile(isa, matrix, start, len, &mut state.class_weights, &mut state.rooms);
             }
             let weights = state.weights.written(rows);
-            match self.sample_weight {
-                Some(operand) => self.layout.read(isa, operand, start, &mut weights[..len]),
-                None => weights[..len].fill(T::ONE),
-            }
-            weights[len..].fill(T::ZERO);
+            self.read_or_ones(isa, self.sample_weight, start, len, weights);
             let grad_outputs = state.grad_outputs.written(rows);
-            match self.grad_output {
-                Some(operand) => self.layout.read(isa, operand, start, &mut grad_outputs[..len]),
-                None => grad_outputs[..len].fill(T::ONE),
-            }
-            grad_outputs[len..].fill(T::ZERO);
+            self.read_or_ones(isa, self.grad_output, start, len, grad_outputs);
             let labels = state.labels.written(rows);
             if !self.read_labels(isa, start, &mut labels[..len]) {
                 for i in 0..len {
@@ -960,6 +952,26 @@ impl Call<'_> {
                 }
             });
         }
+    }
+
+    /// Reads weights of rows, 1 if there are none, and 0 for rows that are not there.
+    ///
+    /// # Safety
+    /// They must be readable.
+    pub(super) unsafe fn read_or_ones<T: Real>(
+        &self,
+        isa: Isa,
+        operand: Option<&Operand>,
+        start: usize,
+        len: usize,
+        out: &mut [T],
+    ) {
+        match operand {
+            // SAFETY: the caller's.
+            Some(operand) => unsafe { self.layout.read(isa, operand, start, &mut out[..len]) },
+            None => out[..len].fill(T::ONE),
+        }
+        out[len..].fill(T::ZERO);
     }
 
     /// The elements of so many rows as one run, if they lie side by side.
@@ -1257,7 +1269,7 @@ impl<'a, T: Real> Room<'a, T> {
     unsafe fn fetch(&mut self, isa: Isa, run: Run, len: usize, padding: T) -> &[T] {
         let wanted = Some((run.first as usize, len));
         if self.holds == wanted {
-            // SAFETY: a block of that length was written.
+            // SAFETY: a block of that length was written, and the run has not been since.
             return unsafe { self.block.written(len.next_multiple_of(GRAIN)) };
         }
         // SAFETY: the caller's.

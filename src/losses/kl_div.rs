@@ -16,10 +16,10 @@ impl<const LOG_TARGET: bool> Pointwise<2, 2> for KlDiv<LOG_TARGET> {
     fn at<T: Real>(&self, [x, t]: [T; 2]) -> Jet<T, 2> {
         let (probability, logarithm) = if LOG_TARGET { (t.exp(), t) } else { (t, t.ln()) };
         let ratio = logarithm - x;
-        // Of a finite x the share is a product, whose zero needs no choice: where all were chosen by the probability, x would be
+        // Of a finite x the share is a product, whose zero needs no choice (and + 0 makes it a positive one): where all were chosen by the probability, x would be
         // read by masked loads, which take four times as long.
         let (is_nothing, product) = (probability == T::ZERO, probability * ratio);
-        let finite = probability * (if is_nothing { T::ZERO } else { logarithm } - x);
+        let finite = probability * (if is_nothing { T::ZERO } else { logarithm } - x) + T::ZERO;
         let other = if is_nothing { T::ZERO } else { product };
         let value = if x.abs() < T::INFINITY { finite } else { other };
         let (slope, curvature) = if LOG_TARGET {
