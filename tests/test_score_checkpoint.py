@@ -282,6 +282,10 @@ def test_what_ends_without_a_stop_leaves_no_checkpoint(folder):
     ran = subprocess.run(command("--checkpoint", "new"), cwd=folder, capture_output=True, timeout=TIMEOUT, check=True)
     assert figures(ran.stdout) == expected
     assert not list(folder.glob("*new*"))
+    (folder / "link").symlink_to("elsewhere")
+    subprocess.run(command("--checkpoint", "link"), cwd=folder, capture_output=True, timeout=TIMEOUT, check=True)
+    assert not (folder / "elsewhere").exists()
+    (folder / "link").unlink()
 
 
 def test_standard_input_has_no_checkpoint(tmp_path):

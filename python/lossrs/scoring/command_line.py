@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,11 +15,13 @@ import numpy as np
 
 import lossrs
 from lossrs.accumulator import Accumulator
-from lossrs.scoring.batches import BATCH_ROWS
+from lossrs.scoring.batches import BATCH_ROWS, ENDINGS
 from lossrs.scoring.checkpoint import SECONDS
 from lossrs.scoring.columns import ScoreError, near_misses
 from lossrs.scoring.comparison import wanted
+from lossrs.scoring.files import find_files
 from lossrs.scoring.formats import schema
+from lossrs.scoring.outputs import require_apart
 from lossrs.scoring.presentation import Presentation, add_options, quiet_pipe
 from lossrs.scoring.progress import Progress
 from lossrs.scoring.score import Score, score
@@ -148,7 +151,7 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=raw,
         allow_abbrev=False,
     )
-    of_score.set_defaults(run=_run_score)
+    of_score.set_defaults(run=_run_score, labels_file=[])
     of_score.add_argument("files", metavar="FILE", nargs="+", help="a file, a glob, a folder, or - for standard input")
     of_score.add_argument("--loss", metavar="NAME", required=True, help="the loss; `lossrs losses` lists them")
     name = _loss_name(arguments)
@@ -163,7 +166,7 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
     of_score.add_argument(
         "--labels",
         metavar="A,B,...|FILE",
-        type=_labels,
+        action=_Labels,
         help="what the strings of the target stand for: 0, 1, ... in the order of this list, or of the lines of FILE",
     )
     of_score.add_argument("--sample-weight", metavar="COLUMN", help="weigh each row; a weight of zero leaves it out")
@@ -253,6 +256,14 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class _Labels(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        try:
+            namespace.labels, namespace.labels_file = _labels(values)
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --labels: {error}")
+
+
 class _Worst(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         count, path = values
@@ -284,11 +295,11 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _labels(text: str) -> list[str]:
-    """Read labels from a comma list, or from a file with one on each line."""
+def _labels(text: str) -> tuple[list[str], list[Path]]:
+    """Read labels from a comma list, or from a file with one on each line; return them and the files that were read."""
     path = Path(text)
     if "," in text and not path.is_file():
-        return text.split(",")
+        return text.split(","), []
     try:
         # Only the ends of lines are no part of a label, and not all that Python's splitlines takes for one.
         lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
@@ -296,7 +307,7 @@ def _labels(text: str) -> list[str]:
         raise argparse.ArgumentTypeError(f"{text}: is no comma list, and cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise argparse.ArgumentTypeError(f"{text}: is not UTF-8 text") from None
-    return lines[:-1] if lines[-1] == "" else lines
+    return lines[:-1] if lines[-1] == "" else lines, [path]
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -344,7 +355,9 @@ def _run_score(parsed: argparse.Namespace) -> int:
     except (ValueError, TypeError) as error:
         raise ScoreError(f"{parsed.loss_name}: {error}") from error
     more = wanted(compares=parsed.compare is not None, bootstrap=parsed.bootstrap > 0)
-    with Presentation(parsed, nothing, more, grouped=bool(parsed.by)) as presentation:
+    presentation = Presentation(parsed, nothing, more, grouped=bool(parsed.by))
+    require_apart(_outputs(parsed), [*(file.path for file in find_files(parsed.files, ENDINGS)), *parsed.labels_file])
+    with presentation:
         with Progress(enabled=not parsed.quiet) as progress:
             found = score(
                 parsed.files,
@@ -371,12 +384,13 @@ def _run_score(parsed: argparse.Namespace) -> int:
             )
         status = presentation.show(found)
     if parsed.checkpoint is not None:
-        parsed.checkpoint.unlink(missing_ok=True)
+        Path(os.path.realpath(parsed.checkpoint)).unlink(missing_ok=True)
     return status
 
 
 def _run_merge(parsed: argparse.Namespace) -> int:
     state = merge(parsed.states)
+    require_apart(_outputs(parsed), [*parsed.states, *(Path(source.path) for source in state.sources)])
     question, found = state.question, Score.of(state)
     count, path = parsed.worst
     if count > question.worst:
@@ -394,6 +408,12 @@ def _run_merge(parsed: argparse.Namespace) -> int:
         if state.missing:
             print(f"lossrs: warning: shards {', '.join(state.missing)} are missing", file=sys.stderr)
         return presentation.show(found)
+
+
+def _outputs(parsed: argparse.Namespace) -> dict[str, Path | None]:
+    """Return the files that are to be written, by the options that ask for them."""
+    names = ("per_sample", "save", "checkpoint", "plot", "report")
+    return {"--worst": parsed.worst[1]} | {_flag(name): getattr(parsed, name, None) for name in names}
 
 
 def _run_losses(parsed: argparse.Namespace) -> None:

@@ -33,7 +33,9 @@ def find_files(requests: Sequence[str | Path], endings: Iterable[str]) -> list[F
     paths: dict[str, Path] = {}
     for request in requests:
         for path in [STANDARD_INPUT] if str(request) == "-" else _found(str(request), tuple(endings)):
-            paths.setdefault(os.path.abspath(path), path)
+            real = os.path.realpath(path)
+            # Of several names the first in order, as a folder's has none.
+            paths[real] = min(paths.get(real, path), path, key=str)
     if len(paths) > 1 and STANDARD_INPUT in paths.values():
         raise ScoreError("-: standard input and files cannot be read together")
     if not paths:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -28,7 +29,7 @@ from lossrs.scoring.checkpoint import SECONDS, Checkpoint, SoFar, undisturbed
 from lossrs.scoring.columns import Labels, Numbers, ScoreError, groups_of, natural_order, near_misses
 from lossrs.scoring.comparison import ROLE, Compared
 from lossrs.scoring.files import STANDARD_INPUT, find_files
-from lossrs.scoring.outputs import Output
+from lossrs.scoring.outputs import Output, require_apart
 from lossrs.scoring.per_sample import PerSample
 from lossrs.scoring.row_losses import RowLosses
 from lossrs.scoring.state import Question, Source, State, divided
@@ -212,6 +213,8 @@ def score(
         raise ScoreError(f"the worst rows must be at least 0, got {worst}")
     paths = [file.path for file in found]
     # What cannot be written is an error at once.
+    outputs = {"per_sample": per_sample, "worst_output": worst_output, "save": save, "checkpoint": checkpoint}
+    require_apart(outputs, paths)
     if worst_output is not None:
         worst_file(worst_output, paths).close(whole=False)
     if save is not None:
@@ -280,7 +283,9 @@ def score(
                 kept.write(so_far)
     sources = []
     for path, count in survey.counts.items():
-        sources.append(Source(str(path), "", sizes[path], so_far.counts[str(path)] if count is None else count))
+        rows = so_far.counts[str(path)] if count is None else count
+        location = "" if path == STANDARD_INPUT else os.path.realpath(path)
+        sources.append(Source(str(path), "", sizes[path], rows, location))
     if so_far.current is not so_far.done:
         so_far.done.merge(so_far.current)
     state = State(question, divided(sources, shard, so_far.done), so_far.done)

@@ -19,7 +19,7 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -110,12 +110,16 @@ class Source:
         In bytes.
     rows : int
         All its rows.
+    location : str
+        The absolute path without links, where it was read. Elsewhere the same file may have another, so that it tells
+        only that two sources are one.
     """
 
     path: str
     digest: str
     size: int
     rows: int
+    location: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -322,11 +326,16 @@ def _starts(sources: Sequence[Source]) -> list[int]:
 def _together(paths: Sequence[str | Path], parts: Sequence[list[Division]]) -> list[Division]:
     """Return which rows states have together; no row may be in two."""
     holders: dict[Source, tuple[Any, int]] = {}
+    located: dict[str, tuple[Source, int]] = {}
     shares: dict[tuple[tuple[Source, ...], int], dict[int, int]] = {}
     for number, divisions in enumerate(parts):
         for division in divisions:
             key = division.sources, division.shares
             for source in division.sources:
+                same, other = located.setdefault(source.location or source.path, (source, number))
+                if source.location and same != source:
+                    known = "which has changed since" if same.path == source.path else f"as {same.path} in"
+                    raise ScoreError(f"{paths[number]}: has rows of {source.path}, {known} {paths[other]}")
                 held, other = holders.setdefault(source, (key, number))
                 if other != number and (held != key or division.shares == 1):
                     raise ScoreError(f"{paths[number]}: has rows of {_name(source)} that {paths[other]} has too")
