@@ -32,10 +32,10 @@ def find_files(requests: Sequence[str | Path], endings: Iterable[str]) -> list[F
     """Find files: as named, by globs, and in folders those of known endings, however deep."""
     paths: dict[str, Path] = {}
     for request in requests:
-        for path in [STANDARD_INPUT] if str(request) == "-" else _found(str(request), tuple(endings)):
-            real = os.path.realpath(path)
-            # Of several names the first in order, as a folder's has none.
-            paths[real] = min(paths.get(real, path), path, key=str)
+        found = [STANDARD_INPUT] if str(request) == "-" else _found(str(request), tuple(endings))
+        # Sorted, because a file may have several names, and a folder has no order.
+        for path in sorted(found, key=str):
+            paths.setdefault(os.path.realpath(path), path)
     if len(paths) > 1 and STANDARD_INPUT in paths.values():
         raise ScoreError("-: standard input and files cannot be read together")
     if not paths:
