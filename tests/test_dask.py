@@ -90,6 +90,13 @@ def test_only_the_columns_that_are_needed_are_read():
     assert read == [["x_1", "x_2", "y"]] * 3
 
 
+def test_columns_that_are_numbered(logits_and_labels):
+    numbers = logits_and_labels[0][:100, :2]
+    frame = dask.dataframe.from_pandas(pandas.DataFrame(numbers), npartitions=3)
+    total = lossrs.dask.accumulate(frame, lossrs.MSELoss(), input="0", target="1").compute()
+    assert total.result().mean == lossrs.MSELoss()(numbers[:, 0], numbers[:, 1])
+
+
 def kill_once(rows, marker):
     """Die in the middle of the work, the first time."""
     try:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lossrs.scoring import ScoreError, score
-from lossrs.scoring.checkpoint import undisturbed
+from lossrs.scoring.checkpoint import interruptible, undisturbed
 
 TIMEOUT = 100
 ROWS = 40_000
@@ -214,6 +214,47 @@ def test_interrupts_wait_for_what_is_done_wholly():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_interrupts_wait_to_be_looked_for_but_not_twice():
+    done = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        with interruptible() as look:
+            look()
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append(1)
+            look()
+        done.append(2)
+    with pytest.raises(KeyboardInterrupt), interruptible():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(3)
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(4)
+    with pytest.raises(KeyboardInterrupt), interruptible():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(5)
+    assert done == [1, 3, 5]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("place", ["predictions", "Comparison.terms"])
+def test_a_batch_that_fails_adds_nothing(tmp_path, monkeypatch, place):
+    path, checkpoint = write(tmp_path / "table.parquet"), tmp_path / "checkpoint"
+    asked = {"input": "x", "target": "y", "compare": "x", "calibration": True, "save": tmp_path / "state"}
+    score(path, "cross_entropy", **asked)
+    whole = (tmp_path / "state").read_bytes()
+
+    def failing(*_):
+        raise ScoreError("a fault")
+
+    def fail(*_):
+        monkeypatch.setattr(f"lossrs.scoring.state.{place}", failing)
+
+    with pytest.raises(ScoreError, match="a fault"):
+        score(path, "cross_entropy", **asked, checkpoint=checkpoint, batch_size=900, progress=fail)
+    monkeypatch.undo()
+    score(path, "cross_entropy", **asked, checkpoint=checkpoint)
+    assert (tmp_path / "state").read_bytes() == whole
+
+
 # Real processes.
 
 SCORE = "--loss cross_entropy --input x --target y --sample-weight w --by key --quantiles 0.5 --json -q"
@@ -282,6 +323,10 @@ def test_what_ends_without_a_stop_leaves_no_checkpoint(folder):
     ran = subprocess.run(command("--checkpoint", "new"), cwd=folder, capture_output=True, timeout=TIMEOUT, check=True)
     assert figures(ran.stdout) == expected
     assert not list(folder.glob("*new*"))
+    (folder / "link").symlink_to("elsewhere")
+    subprocess.run(command("--checkpoint", "link"), cwd=folder, capture_output=True, timeout=TIMEOUT, check=True)
+    assert not (folder / "elsewhere").exists()
+    (folder / "link").unlink()
 
 
 def test_standard_input_has_no_checkpoint(tmp_path):

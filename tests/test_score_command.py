@@ -298,3 +298,51 @@ def test_the_table_on_a_terminal(file):
     assert "rows" in shown
     assert "\x1b[" in shown
     assert "\x1b[" not in on_a_terminal(["score", file, *CLASSES], b"never", NO_COLOR="1", TERM="dumb")
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_a_full_disk_is_an_error(file, format):
+    for command in (["score", file, *CLASSES, "--format", format], ["losses"]):
+        with Path("/dev/full").open("w") as full:
+            ran = subprocess.run(
+                [sys.executable, "-m", "lossrs", *map(str, command)],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                timeout=TIMEOUT,
+                check=False,
+            )
+        assert ran.returncode == 2
+        assert ran.stderr.count(b"\n") == 1
+        assert b"No space left on device" in ran.stderr
+
+
+@pytest.mark.parametrize(("condition", "status"), [("rows > 0", 1), ("rows < 0", 0)])
+@pytest.mark.parametrize("closed", [1, 2])
+def test_closed_streams(file, closed, condition, status):
+    ran = run("score", file, *CLASSES, "--fail-if", condition, preexec_fn=lambda: os.close(closed))
+    assert ran.returncode == status
+    assert ran.stdout == "" if closed == 1 else "300" in ran.stdout
+    assert run("score", "-", *CLASSES, preexec_fn=lambda: os.close(0)).returncode == 2
+
+
+def test_a_fault_is_no_condition_that_holds(file, tmp_path):
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "pyarrow.py").write_text("raise RuntimeError('a fault')")
+    path = os.pathsep.join([str(tmp_path / "path"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ran = run("score", file, *CLASSES, PYTHONPATH=path)
+    assert ran.returncode == 70
+    assert "RuntimeError: a fault" in ran.stderr
+
+
+@pytest.mark.parametrize("format", ["table", "json", "csv", "markdown"])
+def test_names_that_the_terminal_cannot_show(tmp_path, format):
+    name = os.fsdecode(b"\xff.npz")
+    np.savez(tmp_path / name, g=np.array(["\N{LATIN SMALL LETTER E WITH ACUTE}"]), x=np.ones(1), y=np.zeros(1))
+    asked = ("score", name, *XY, "--by", "g", "--format", format, "--worst", "1", "worst.json", "--fail-if", "mean > 3")
+    ran = run(*asked, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "e9" in ran.stdout
+    assert json.loads((tmp_path / "worst.json").read_text("utf-8"))[0]["file"] == "\N{REPLACEMENT CHARACTER}.npz"
+    if format == "json":
+        assert json.loads(ran.stdout)["groups"][0]["group"] == "\N{LATIN SMALL LETTER E WITH ACUTE}"
+    assert run(*asked, cwd=tmp_path, PYTHONIOENCODING="utf-8").returncode == 0

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lossrs.scoring import ScoreError, score
-from lossrs.scoring.batches import ENDINGS, batches
+from lossrs.scoring.batches import ENDINGS, _ahead, batches
 from lossrs.scoring.files import find_files
 from lossrs.scoring.survey import Survey
 from lossrs.scoring.where import Where
@@ -283,6 +283,22 @@ class TestStandardInput:
             assert process.wait(timeout=30) == 130
             assert process.stderr.read() == b""
         assert not list(tmp_path.iterdir())
+
+
+def test_a_read_that_hangs_is_left_behind():
+    hung = threading.Event()
+    ended = []
+
+    def items():
+        yield 0
+        ended.append(hung.wait(60))
+        yield 1
+
+    ahead = _ahead(items())
+    assert next(ahead) == 0
+    ahead.close()
+    assert not ended
+    hung.set()
 
 
 def half_files(folder):

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from fractions import Fraction
+from types import SimpleNamespace
 
 import jsonschema
 import lossrs
@@ -17,12 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lossrs.scoring import ScoreError
+from lossrs.scoring import ScoreError, score
 from lossrs.scoring.command_line import main
 from lossrs.scoring.condition import Condition
 from lossrs.scoring.figures import NAMES, PLACES, Figures
 from lossrs.scoring.formats import FORMATS, schema
-from lossrs.scoring.progress import Run, counted, duration, peak_memory
+from lossrs.scoring.progress import Progress, Run, counted, duration, peak_memory
 from test_score_command import on_a_terminal
 
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(schema()))
@@ -110,6 +111,7 @@ def test_json_is_as_the_schema_says(run, file, options, by):
             assert found.keys() - group.keys() == {
                 "lossrs",
                 "command",
+                "missing_shards",
                 "files",
                 "loss",
                 "options",
@@ -130,6 +132,45 @@ def test_json_of_odd_numbers_is_as_the_schema_says(run, tmp_path, x, loss):
     write(tmp_path / "x.parquet", x=np.array(x), y=np.ones(len(x)), key=np.arange(len(x)))
     arguments = ("--loss", loss, *XY[2:], "--by", "key", "--quantiles", ".5", "--json")
     assert as_json(run("score", "x.parquet", *arguments)[1])["rows"] == len(x)
+
+
+def test_a_quantile_of_negative_zero_is_that_of_zero(run, file):
+    assert "p0" in as_json(run("score", file, *CLASSES, "--quantiles=-0.0", "--json")[1])
+
+
+def test_the_rate_is_that_of_this_run(run, file):
+    asked = ("score", file, *CLASSES, "--batch-size", "7", "--json", "--save", "state", "--shard", "1/2")
+    whole = as_json(run(*asked)[1])
+    assert whole["run"]["rows_per_second"] > 0
+    assert whole["missing_shards"] == ["2/2"]
+    of_state = as_json(run("merge", "state", "--json")[1])
+    assert of_state["run"]["rows_per_second"] is None
+    assert of_state["missing_shards"] == ["2/2"]
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    again = {"loss": "cross_entropy", "input": "logit_*", "target": "label", "checkpoint": "checkpoint"}
+    with pytest.raises(KeyboardInterrupt):
+        score(file, **again, batch_size=7, progress=stop)
+    assert score(file, **again).rows_read == 293
+    assert score(file, **again).rows_read == 0
+
+
+def test_progress_does_not_count_what_took_no_time(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    times = iter([0.0, 1.0, 3.0, 3.0])
+    monkeypatch.setattr("lossrs.scoring.progress.time.monotonic", lambda: next(times))
+    shown = []
+    monkeypatch.setattr(
+        Progress,
+        "_start",
+        lambda _: SimpleNamespace(task_ids=[0], update=lambda *_, **of: shown.append(of), stop=lambda: None),
+    )
+    progress = Progress(delay=2)
+    progress(1_000_000, 2_000_000)
+    progress(1_000_010, 2_000_000)
+    assert shown[0]["shown"].startswith("1,000,010 rows  5 rows/s")
 
 
 def test_the_schema_refuses_what_is_something_else(run, file):
@@ -326,6 +367,10 @@ def test_any_is_true_of_some_group(rows, limit):
         ("mean > any(mean > 1)", "neither a figure nor a number"),
         ("quantile(2) > 1", "shares are in [0, 1]"),
         ("p101 > 1", "shares are in [0, 1]"),
+        ("p" + "9" * 400 + " > 1", "shares are in [0, 1]"),
+        ("p" + "9" * 5000 + " > 1", "shares are in [0, 1]"),
+        ("quantile(" + "9" * 400 + ") > 1", "shares are in [0, 1]"),
+        ("quantile(True) > 1", "neither a figure nor a number"),
         ("quantile(mean) > 1", "neither a figure nor a number"),
         ("mean > 1e999", "too large"),
         ("mean > 1" + "0" * 400, "too large"),
@@ -422,6 +467,7 @@ def test_the_table_without_colour(file):
 def test_a_run_in_a_line():
     assert str(Run((), 12_345_678, 4.0, 3 * 2**20)) == "12,345,678 rows in 4 s, 3.09 M rows/s, peak memory 3 MiB"
     assert str(Run((), 0, 0.0, None)) == "0 rows in 0 s"
+    assert str(Run((), None, 2.0, None)) == "2 s"
     assert [duration(of) for of in (0.1234, 59.94, 60, 3599.6, 90_061)] == [
         "0.123 s",
         "59.9 s",

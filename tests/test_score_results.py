@@ -396,3 +396,16 @@ def test_per_sample_losses_are_the_functional_apis(tmp_path, ending, dtype):
     assert ending == ".csv" or losses.dtype == expected.dtype
     np.testing.assert_array_equal(losses.astype(expected.dtype), expected)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"losses{ending}", "table.parquet"]
+
+
+@pytest.mark.parametrize("weight", [None, "w"])
+def test_a_list_of_one_is_calibrated_as_a_number(tmp_path, weight):
+    random = np.random.default_rng(0)
+    columns = {"x": random.random(50), "y": random.integers(0, 2, 50).astype(float), "w": random.random(50)}
+    asked = {"input": "x", "target": "y", "sample_weight": weight, "calibration": True}
+    found = [
+        score(write(tmp_path / f"{name}.parquet", **columns | lists), "binary_cross_entropy", **asked).calibration
+        for name, lists in (("numbers", {}), ("lists", {"x": columns["x"][:, None]}))
+    ]
+    assert found[0] == found[1]
+    assert found[0].bins().rows.sum() == 50

@@ -234,6 +234,28 @@ def test_rows_count_once(tmp_path):
             merge(states)
 
 
+def test_a_file_is_one_by_whatever_name(tmp_path, monkeypatch):
+    path = write(tmp_path / "table.parquet")
+    (tmp_path / "link.parquet").symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    assert score([path, "link.parquet", "table.parquet"], "l1_loss", **ASKED).overall.rows == ROWS
+    absolute = saved(tmp_path / "absolute", path)
+    for name in ("table.parquet", "link.parquet"):
+        with pytest.raises(ScoreError, match=f"other: has rows of {name}, as .*table.parquet in .*absolute"):
+            merge([absolute, saved(tmp_path / "other", name)])
+    write(path, slice(500))
+    with pytest.raises(ScoreError, match=r"other: has rows of .*table.parquet, which has changed since .*absolute"):
+        merge([absolute, saved(tmp_path / "other", path)])
+    # Elsewhere the paths may be others.
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    write(path)
+    first = saved(tmp_path / "1", "table.parquet", shard=(1, 2))
+    path.rename(moved / path.name)
+    monkeypatch.chdir(moved)
+    assert merge([first, saved(tmp_path / "2", "table.parquet", shard=(2, 2))]).missing == []
+
+
 @pytest.fixture(scope="module")
 def state(tmp_path_factory):
     folder = tmp_path_factory.mktemp("state")
@@ -286,11 +308,22 @@ def test_a_state_that_is_none_ends_the_command(tmp_path, state):
         (["score", "table.parquet", *SCORE, "--save", "none/state"], "cannot be written: No such file or directory"),
         (["score", "table.parquet", *SCORE, "--worst", "1", "table.parquet"], "is the file that is read"),
         (["score", "table.parquet", *SCORE, "--worst", "1", "out.txt"], "the ending '.txt' is none of"),
+        (["score", "table.parquet", *SCORE, "--save", "out", "--checkpoint", "./out"], "by --save and --checkpoint"),
+        (["score", "table.parquet", *SCORE, "--per-sample", "o.csv", "--worst", "1", "o.csv"], "asked for twice"),
+        (["score", "table.parquet", *SCORE, "--plot", "o.svg", "--save", "o.svg"], "asked for twice"),
+        (["score", "page.html.npy", *SCORE, "--report", "page.html"], "is the file that is read"),
+        (["score", "table.parquet", *SCORE, "--labels", "labels", "--save", "labels"], "is the file that is read"),
+        (["merge", "state", "--worst", "1", "table.parquet"], "is the file that is read"),
+        (["merge", "state", "--save", "state"], "is the file that is read"),
+        (["merge", "state", "--plot", "o.svg", "--save", "o.svg"], "asked for twice"),
     ],
 )
 def test_errors(tmp_path, arguments, message):
     write(tmp_path / "table.parquet")
     saved(tmp_path / "state", tmp_path / "table.parquet", worst=2)
+    (tmp_path / "labels").write_text("a")
+    (tmp_path / "page.html").write_text("")
+    (tmp_path / "page.html.npy").symlink_to(tmp_path / "page.html")
     before = sorted(path.name for path in tmp_path.iterdir())
     ran = command(*arguments, cwd=tmp_path)
     assert (ran.returncode, ran.stdout) == (2, b"")

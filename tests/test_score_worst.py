@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lossrs.scoring import score
+from lossrs.scoring.worst import write_worst
 
 losses = st.sampled_from([0.0, 1.0, 2.0, 2.5, math.inf, -math.inf, math.nan])
 
@@ -115,3 +116,30 @@ def test_losses_that_are_not_finite_in_json(tmp_path):
         (2, "Infinity", "Infinity"),
         (0, 1.0, 1.0),
     ]
+
+
+KINDS = {
+    "numbers and text": ([1, 2], ["a", "b"], ["1", "2", "a", "b"]),
+    "large": ([1, 2], np.array([3, 2**63], np.uint64), [1, 2, 3, 2**63]),
+    "large lists": (np.array([[1]], np.uint64), np.array([[2**63]], np.uint64), [[1], [2**63]]),
+    "large and negative": ([-1], np.array([2**63], np.uint64), ["-1", str(2**63)]),
+    "truths and numbers": ([True, False], [3, 4], ["true", "false", "3", "4"]),
+}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow", "csv", "json"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_columns_of_several_kinds_are_written(tmp_path, ending, kind):
+    first, second, expected = KINDS[kind]
+    values = np.asarray(first).tolist() + np.asarray(second).tolist()
+    records = [{"file": "a", "row": row, "loss": 1.0, "of": value} for row, value in enumerate(values)]
+    output = tmp_path / f"worst.{ending}"
+    write_worst(records, output, [])
+    if ending == "json":
+        assert [row["of"] for row in json.loads(output.read_text())] == values
+    elif ending == "parquet":
+        assert pq.read_table(output)["of"].to_pylist() == expected
+    elif ending == "arrow":
+        assert pa.ipc.open_file(output).read_all()["of"].to_pylist() == expected
+    else:
+        assert len(output.read_text().splitlines()) == len(values) + 1

@@ -101,6 +101,17 @@ def test_losses_as_a_column(form):
     assert np.asarray(found["surprise"]).dtype == np.float64
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_losses_in_the_place_of_a_column(form):
+    given = FORMS[form]()
+    found = PerSample(LOSS, input="logits", target="label", name="weight")(given)
+    names = [list(of.schema.names if hasattr(of, "schema") else of) for of in (found, arrow())]
+    assert names[0][:6] == names[1][:6]
+    assert names[0].count("weight") == 1
+    losses = lossrs.CrossEntropyLoss(reduction="none")(DATA["logits"], DATA["label"])
+    assert np.array_equal(np.asarray(found["weight"]), losses.astype(np.float64))
+
+
 KEPT = {
     "neither ids nor clusters": {"histogram": True},
     "ids": {"histogram": True, "ids": "id", "worst": 3, "bootstrap": 20},
@@ -147,6 +158,28 @@ def test_an_elementwise_loss_of_several_columns_has_their_mean():
     assert (found.rows, found.maximum) == (ROWS, errors.max())
 
 
+def test_columns_that_are_numbered():
+    numbered = dict(enumerate(DATA["logits"].T))
+    expected = accumulate([DATA], LOSS, input="logits", target="logit_*").to_bytes()
+    for table in (numbered, pytest.importorskip("pandas").DataFrame(DATA["logits"])):
+        found = accumulate([table], LOSS, input="0,1,2,3,4", target=["0", "1", "2", "3", "4"])
+        assert found.to_bytes() == expected
+
+
+def test_dates_are_groups():
+    days = np.array(["2024-02-29", "2024-03-01", "NaT"], "datetime64[D]")[DATA["extra"] % 3]
+    for unit in ("D", "s", "ms", "us", "ns"):
+        data = DATA | {"day": days.astype(f"datetime64[{unit}]")}
+        expected = accumulate([arrow().append_column("day", pa.array(data["day"]))], LOSS, **ROLES | {"group": "day"})
+        assert accumulate([data], LOSS, **ROLES | {"group": "day"}).to_bytes() == expected.to_bytes()
+        names = [name and name[:10] for name in expected.result().groups]
+        assert sorted(names, key=str) == ["2024-02-29", "2024-03-01", None]
+    frame = pandas().assign(day=days.astype("datetime64[ns]"))
+    assert accumulate([frame], LOSS, **ROLES | {"group": "day"}).to_bytes() == expected.to_bytes()
+    with pytest.raises(ValueError, match="table: column 'day': Unsupported datetime64 time unit"):
+        accumulate([DATA | {"day": days.astype("datetime64[M]")}], LOSS, **ROLES | {"group": "day"})
+
+
 def test_labels_are_strings():
     found = accumulate([DATA], LOSS, input="logit_0,logit_1,logit_2", target="country", labels=["de", "fr", "no"])
     codes = np.searchsorted(["de", "fr", "no"], DATA["country"])
@@ -179,6 +212,43 @@ def test_a_wrong_label_keeps_its_row_and_names_its_id():
     with pytest.raises(lossrs.DomainError, match="'logit_0'") as raised:
         accumulate([DATA], lossrs.BCELoss(), input="logit_0", target="weight")
     assert raised.value.row == np.flatnonzero((DATA["logit_0"] < 0) | (DATA["logit_0"] > 1))[0]
+
+
+@pytest.mark.parametrize("column", ["a", "b", "y", "z"])
+def test_a_wrong_element_of_several_columns_has_its_row(column):
+    for row in range(3):
+        table = {name: np.full(3, 0.5) for name in ("a", "b", "y", "z")} | {"id": np.arange(100, 103)}
+        table[column][row] = 2
+        columns = {"input": ["a", "b"], "target": ["y", "z"]}
+        message = f"'{column}': 2.0 at row {row} is outside the domain of binary_cross_entropy .id {100 + row}.$"
+        with pytest.raises(lossrs.DomainError, match=message) as raised:
+            accumulate([table], lossrs.BCELoss(), ids="id", **columns)
+        assert (raised.value.row, raised.value.value) == (row, 2.0)
+        with pytest.raises(lossrs.DomainError) as raised:
+            PerSample(lossrs.BCELoss(), **columns)(table)
+        assert raised.value.row == row
+
+
+def test_a_wrong_target_of_embeddings_has_its_row():
+    embeddings = np.ones((6, 3))
+    table = {"x": embeddings, "y": embeddings, "same": np.array([1, 1, -1, 1, 1, 3.0]), "id": np.arange(10, 16)}
+    with pytest.raises(lossrs.DomainError, match=r"'same': 3.0 at row 5 is outside .* \(id 15\)$") as raised:
+        accumulate([table], lossrs.CosineEmbeddingLoss(), input1="x", input2="y", target="same", ids="id")
+    assert raised.value.row == 5
+
+
+LENGTHS = {
+    "'a' has 2, 'g' has 1$": {"a": [1.0, 2.0], "y": [1.0, 2.0], "g": ["k"]},
+    "'a' has 0, 'y' has 2$": {"a": [], "y": [1.0, 2.0], "g": ["k", "k"]},
+    "'a' has 2, 'y' has none$": {"a": [1.0, 2.0], "y": np.float64(1), "g": ["k", "k"]},
+    "'a' has none$": {"a": 1.0, "y": 1.0, "g": 1},
+}
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_arrays_of_different_lengths_are_no_table(lengths):
+    with pytest.raises(ValueError, match=f"table: the columns must be of one length: {lengths}"):
+        accumulate([LENGTHS[lengths]], lossrs.MSELoss(), input="a", target="y", group="g")
 
 
 WRONG = {

@@ -16,7 +16,7 @@ from lossrs._lossrs import DomainError, LabelError
 from lossrs.accumulator import UNNUMBERED, Accumulator
 from lossrs.definitions.rows import RowwiseLoss
 from lossrs.loss import Loss
-from lossrs.tables import BY_ROWS, Columns, Names, PerSample, Scoring
+from lossrs.tables import BY_ROWS, Columns, Names, PerSample, Scoring, labels_of
 
 __all__ = ["PerSample", "accumulate", "accumulate_arrays", "per_sample"]
 
@@ -73,7 +73,9 @@ def accumulate(
     scoring = Scoring(loss, columns, settings)
     if hasattr(data, "columns"):
         # The others need not be read.
-        data = data[scoring.needed(list(map(str, data.columns)), "data frame")]
+        labels_of_columns = labels_of(data.columns)
+        needed = scoring.needed(list(map(str, data.columns)), "data frame")
+        data = data[[labels_of_columns[name] for name in needed]]
     elif not hasattr(data, "to_delayed"):
         raise TypeError(f"data is a data frame or a bag of Dask, got {type(data).__name__}")
     part = dask.delayed(partial(_losses_of_partition, scoring), pure=False)

@@ -100,7 +100,7 @@ class PerSample:
     loss : Loss
         As in `accumulate`.
     name : str, default 'loss'
-        What the column is called.
+        What the column is called; one of that name is replaced.
     labels, **operands
         As in `accumulate`.
 
@@ -127,6 +127,8 @@ class PerSample:
         import pyarrow as pa
 
         arrow = table if isinstance(table, pa.Table | pa.RecordBatch) else pa.table(table)
+        if self.name in arrow.schema.names:
+            return arrow.set_column(arrow.schema.names.index(self.name), self.name, pa.array(losses))
         return arrow.append_column(self.name, pa.array(losses))
 
 
@@ -227,7 +229,7 @@ class _Rows:
         return np.empty(0) if found is None else found[1].losses.astype(np.float64)
 
     def _terms(self, table: Any) -> tuple[Batch, Terms] | None:
-        names, rows, column = _opened(table)
+        names, rows, column = _opened(table, self._source)
         if not rows:
             # It may have no columns either: the empty blocks of Ray.
             return None
@@ -240,7 +242,7 @@ class _Rows:
         for name in dict.fromkeys(name for role in chosen.values() for name in role):
             try:
                 arrays[name] = column(name)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, NotImplementedError) as error:
                 raise ScoreError(f"{self._source}: column {name!r}: {error}") from None
         batch = Batch(self._source, rows, 0, 0, rows, arrays, arrays, self._source, rows)
         try:
@@ -282,27 +284,47 @@ def _errors() -> Iterator[None]:
         raise placed from None
 
 
-def _opened(table: Any) -> tuple[list[str], int, Callable[[str], Any]]:
+def labels_of(columns: Iterable[Any]) -> dict[str, Any]:
+    """Return by their names what the columns of a table are labelled with: integers, where pandas numbers them."""
+    return {str(label): label for label in columns}
+
+
+def _opened(table: Any, source: Path) -> tuple[list[str], int, Callable[[str], Any]]:
     """Return the names of the columns, the number of rows, and what returns a column as an array of NumPy or Arrow."""
     if isinstance(table, Mapping):
-        rows = len(next(iter(table.values()))) if table else 0
-        return list(table), rows, lambda name: _array(np.asarray(table[name]))
+        labels = labels_of(table)
+        rows = _common_length(table, source)
+        return list(map(str, table)), rows, lambda name: _array(np.asarray(table[labels[name]]))
     if hasattr(table, "iloc"):
-        return list(map(str, table.columns)), len(table), lambda name: _of_pandas(table[name])
+        labels = labels_of(table.columns)
+        return list(map(str, table.columns)), len(table), lambda name: _of_pandas(table[labels[name]])
     import pyarrow as pa
 
     arrow = table if isinstance(table, pa.Table | pa.RecordBatch) else pa.table(table)
     return arrow.schema.names, arrow.num_rows, lambda name: _in_one(arrow.column(name))
 
 
+def _common_length(table: Mapping[Any, Any], source: Path) -> int:
+    found: dict[int | None, Any] = {}
+    for name, column in table.items():
+        try:
+            found.setdefault(len(column), name)
+        except TypeError:
+            found.setdefault(None, name)
+    if len(found) > 1 or None in found:
+        lengths = ", ".join(f"{name!r} has {'none' if rows is None else rows}" for rows, name in found.items())
+        raise ScoreError(f"{source}: the columns must be of one length: {lengths}")
+    return next(iter(found), 0) or 0
+
+
 def _array(array: Array) -> Any:
     if array.dtype.name == "bfloat16":
         return array.astype(np.float32)
-    if array.dtype.kind not in "OT":
+    if array.dtype.kind not in "OTM":
         return array
     import pyarrow as pa
 
-    return pa.array(array.tolist())
+    return pa.array(array if array.dtype.kind == "M" else array.tolist())
 
 
 def _of_pandas(column: Any) -> Any:

@@ -160,6 +160,8 @@ def _batches(parts: Iterable[Part], request: Request, opened: Table | None, done
 
 
 Item = TypeVar("Item")
+# What a read that is under way may take to end when nobody wants it any more; one that hangs is left behind.
+_SECONDS_TO_STOP = 1.0
 
 
 def _ahead(items: Iterator[Item]) -> Generator[Item]:
@@ -196,7 +198,7 @@ def _ahead(items: Iterator[Item]) -> Generator[Item]:
     finally:
         stopped = True
         wanted.release()
-        thread.join()
+        thread.join(_SECONDS_TO_STOP)
 
 
 def _rows_per_batch(most_rows: int, row_bytes: float) -> int:
@@ -394,6 +396,8 @@ class _Stdin(_Arrow):
     def _open(self, options: Any = None) -> Any:
         import pyarrow as pa
 
+        if sys.stdin is None:
+            raise ScoreError(f"{self.path}: standard input is closed")
         pipe: Any = sys.stdin.buffer
         mark = pipe.peek(6)[:6]
         if not mark:

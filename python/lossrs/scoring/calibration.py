@@ -115,29 +115,13 @@ class Calibration:
         )
 
     def update_from(self, loss: Loss, input: Array, target: Array, *, sample_weight: Array | None = None) -> None:
-        """Add the predictions that a loss is of; those that are ignored, and targets of several classes, are not."""
-        name, target = loss.function_name, np.asarray(target)
-        input = np.asarray(input)
-        if input.dtype not in (np.float32, np.float64):
-            input = input.astype(np.float32 if input.dtype.kind != "i" else np.float64)
-        if name in _BINARY:
-            if name != "binary_cross_entropy":
-                # The sigmoid is the derivative where the target is 0.
-                zeros = np.zeros_like(input)
-                input = F.binary_cross_entropy_with_logits.value_and_grad(input, zeros, reduction="sum")[1]
-            weights = sample_weight if sample_weight is None or input.ndim == 1 else sample_weight[:, None]
-            self.update(input, target, sample_weight=weights)
-        elif name in _CLASSES and target.ndim == 1 and input.ndim == 2:
-            kept = target != loss.ignore_index  # type: ignore[attr-defined]
-            if not kept.all():
-                input, target = input[kept], target[kept]
-                sample_weight = None if sample_weight is None else sample_weight[kept]
-            likeliest = np.argmax(input, axis=1)
-            of_class: Any = F.nll_loss if name == "nll_loss" else F.cross_entropy
-            surprise = np.maximum(of_class(input, likeliest, reduction="none"), 0)
-            # This loss of target 0 is the exponential, of the same bits on every machine.
-            probability = F.poisson_nll_loss(-surprise, np.zeros_like(surprise), reduction="none")
-            self.update(probability, likeliest == target, sample_weight=sample_weight)
+        """Add the predictions that a loss is of."""
+        self.update_all(predictions(loss, input, target, sample_weight))
+
+    def update_all(self, found: Predictions | None) -> None:
+        """Add what `predictions` returned."""
+        if found is not None:
+            self.update(found[0], found[1], sample_weight=found[2])
 
     def merge(self, *others: Calibration) -> None:
         """Add what others hold."""
@@ -187,3 +171,34 @@ class Calibration:
             predicted, observed = (np.add.reduceat(total, starts) / weight for total in columns["sum"])
         columns_of_bins = (edges[:-1], edges[1:], rows.astype(np.int64), weight, predicted, observed)
         return Bins(*(column[full] for column in columns_of_bins))
+
+
+#: Probabilities, what came of them, and their weights.
+Predictions = tuple[Array, Array, Array | None]
+
+
+def predictions(loss: Loss, input: Array, target: Array, sample_weight: Array | None = None) -> Predictions | None:
+    """Return the predictions that a loss is of, without those that are ignored; of several targets there are none."""
+    name, input, target = loss.function_name, np.asarray(input), np.asarray(target)
+    if input.dtype not in (np.float32, np.float64):
+        input = input.astype(np.float32 if input.dtype.kind != "i" else np.float64)
+    if name in _BINARY:
+        if name != "binary_cross_entropy":
+            # The sigmoid is the derivative where the target is 0.
+            zeros = np.zeros_like(input)
+            input = F.binary_cross_entropy_with_logits.value_and_grad(input, zeros, reduction="sum")[1]
+        # A column is as good as a list of one.
+        input, target = (array if array.ndim == 2 else array[:, None] for array in (input, target))
+        return input, target, None if sample_weight is None else sample_weight[:, None]
+    if name not in _CLASSES or target.ndim != 1 or input.ndim != 2:
+        return None
+    kept = target != loss.ignore_index  # type: ignore[attr-defined]
+    if not kept.all():
+        input, target = input[kept], target[kept]
+        sample_weight = None if sample_weight is None else sample_weight[kept]
+    likeliest = np.argmax(input, axis=1)
+    of_class: Any = F.nll_loss if name == "nll_loss" else F.cross_entropy
+    surprise = np.maximum(of_class(input, likeliest, reduction="none"), 0)
+    # This loss of target 0 is the exponential, of the same bits on every machine.
+    probability = F.poisson_nll_loss(-surprise, np.zeros_like(surprise), reduction="none")
+    return probability, likeliest == target, sample_weight

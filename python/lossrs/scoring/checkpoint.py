@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,6 +74,11 @@ class SoFar:
             self.current = Found.nothing(self.question)
         self.counts[str(batch.source)] = batch.end
         self.path, self.row = None, 0
+
+    def rows(self) -> int:
+        """Return how many rows were scored so far."""
+        parts = [self.done] if self.current is self.done else [self.done, self.current]
+        return sum(part.accumulator.overall().rows for part in parts)
 
     def mean(self) -> float:
         """Return the mean so far."""
@@ -223,17 +228,44 @@ def _stat(path: Path) -> tuple[int, int]:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Put off Ctrl-C and SIGTERM, so that what is done here is done wholly."""
+    with _handled(insist=False) as look:
+        yield
+    look()
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Put off Ctrl-C and SIGTERM until the function is called that is given, and at most to the end.
+
+    What is raised at any moment may be raised in a destructor, which swallows it. A second one is not put off.
+    """
+    with _handled(insist=True) as look:
+        yield look
+    look()
+
+
+@contextmanager
+def _handled(*, insist: bool) -> Iterator[Callable[[], None]]:
     caught: list[tuple[int, Any]] = []
     handlers: dict[int, Any] = {}
+
+    def handle(number: int, frame: Any) -> None:
+        if insist and caught:
+            handlers[number](number, frame)
+        caught.append((number, frame))
+
+    def look() -> None:
+        while caught:
+            number, frame = caught.pop(0)
+            handlers[number](number, frame)
+
     try:
         if threading.current_thread() is threading.main_thread():
             for number in map(int, (signal.SIGINT, signal.SIGTERM)):
                 if callable(handler := signal.getsignal(number)):
                     handlers[number] = handler
-                    signal.signal(number, lambda number, frame: caught.append((number, frame)))
-        yield
+                    signal.signal(number, handle)
+        yield look
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for number, frame in caught:
-        handlers[number](number, frame)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,12 +18,14 @@ import numpy as np
 
 import lossrs
 from lossrs.accumulator import Accumulator
-from lossrs.scoring.batches import BATCH_ROWS
+from lossrs.scoring.batches import BATCH_ROWS, ENDINGS
 from lossrs.scoring.checkpoint import SECONDS
 from lossrs.scoring.columns import ScoreError, near_misses
 from lossrs.scoring.comparison import wanted
+from lossrs.scoring.files import find_files, path_text
 from lossrs.scoring.formats import schema
-from lossrs.scoring.presentation import Presentation, add_options, quiet_pipe
+from lossrs.scoring.outputs import require_apart
+from lossrs.scoring.presentation import Presentation, add_options, drop_standard_output, quiet_pipe
 from lossrs.scoring.progress import Progress
 from lossrs.scoring.score import Score, score
 from lossrs.scoring.state import merge
@@ -57,7 +63,8 @@ rows:
   that cannot hold such rows are not read.
 
 results:
-  --format csv        a line for each group, whose `scope` is group, and one whose scope is all, with all digits
+  --format csv        a line for each group, whose `scope` is group, and one whose scope is all, with all digits;
+                      a key that is null is an empty field, as an empty string is: JSON tells them apart
   --format json       an object, as `lossrs schema` describes it; the figures have the names that CSV has
   --format markdown   the table, for a pull request
   --report page.html  a page with tables, pictures, the worst rows (with --worst) and the command that made it
@@ -79,7 +86,8 @@ With l a row's loss and w its weight (the sample weight, times the weight of its
   standard error   sqrt(n / (n - 1) * sum(w^2 (l - m)^2)) / sum(w),  n the rows that are not ignored
 The sums are exact: no result depends on the batch size, the order of the rows, or the number of threads.
 
-The exit status is 0, or 1 if a condition of --fail-if holds, 2 for an error, and 130 after Ctrl-C.
+The exit status is 0, or 1 if a condition of --fail-if holds, 2 for an error, 70 for a fault of lossrs
+itself, with a traceback, and 130 after Ctrl-C, which is heeded between batches, a second one at once.
 
 examples:
   lossrs score predictions.parquet --loss cross_entropy --input 'logit_*' --target label --by split
@@ -103,27 +111,51 @@ have: to the bit the same. They must have asked the same, and no row may be in t
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
-    It is 0, 1 if a condition of ``--fail-if`` holds, 2 for an error (one line on stderr), and 130 for Ctrl-C.
+    It is 0, 1 if a condition of ``--fail-if`` holds, 2 for an error (one line on stderr), 70 for a fault of this
+    package (a traceback), and 130 for Ctrl-C.
     """
-    if arguments is None:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is partial is removed
-    words = sys.argv[1:] if arguments is None else arguments
+    if arguments is not None:
+        return _run(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is partial is removed
+    # Who has closed these does not want them.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return _run(sys.argv[1:])
+    finally:
+        # All is done: an interrupt of the interpreter's end would be noise.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _run(words: Sequence[str]) -> int:
     status = 0
     try:
         parsed = _parser(words)
-        parsed.command = ("lossrs", *words)
+        parsed.command = ("lossrs", *map(path_text, words))
         with quiet_pipe():
             status = parsed.run(parsed) or 0
             sys.stdout.flush()
+        return status
     except ScoreError as error:
-        print(f"lossrs: error: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
     except MemoryError:
-        print("lossrs: error: out of memory: a smaller --batch-size needs less", file=sys.stderr)
-        return 2
+        return _failed("out of memory: a smaller --batch-size needs less")
+    except OSError as error:
+        drop_standard_output()
+        return _failed(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
     except KeyboardInterrupt:
         return 130
-    return status
+    except Exception:
+        traceback.print_exc()
+        return 70
+
+
+def _failed(message: str) -> int:
+    with suppress(OSError):
+        print(f"lossrs: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    return 2
 
 
 _OPERANDS = {"input": "the predictions", "target": "the labels or values to predict"}
@@ -148,7 +180,7 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=raw,
         allow_abbrev=False,
     )
-    of_score.set_defaults(run=_run_score)
+    of_score.set_defaults(run=_run_score, labels_file=[])
     of_score.add_argument("files", metavar="FILE", nargs="+", help="a file, a glob, a folder, or - for standard input")
     of_score.add_argument("--loss", metavar="NAME", required=True, help="the loss; `lossrs losses` lists them")
     name = _loss_name(arguments)
@@ -163,7 +195,7 @@ def _parser(arguments: Sequence[str]) -> argparse.Namespace:
     of_score.add_argument(
         "--labels",
         metavar="A,B,...|FILE",
-        type=_labels,
+        action=_Labels,
         help="what the strings of the target stand for: 0, 1, ... in the order of this list, or of the lines of FILE",
     )
     of_score.add_argument("--sample-weight", metavar="COLUMN", help="weigh each row; a weight of zero leaves it out")
@@ -253,6 +285,14 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class _Labels(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        try:
+            namespace.labels, namespace.labels_file = _labels(values)
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --labels: {error}")
+
+
 class _Worst(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         count, path = values
@@ -284,11 +324,11 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _labels(text: str) -> list[str]:
-    """Read labels from a comma list, or from a file with one on each line."""
+def _labels(text: str) -> tuple[list[str], list[Path]]:
+    """Read labels from a comma list, or from a file with one on each line; return them and the files that were read."""
     path = Path(text)
     if "," in text and not path.is_file():
-        return text.split(",")
+        return text.split(","), []
     try:
         # Only the ends of lines are no part of a label, and not all that Python's splitlines takes for one.
         lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
@@ -296,7 +336,7 @@ def _labels(text: str) -> list[str]:
         raise argparse.ArgumentTypeError(f"{text}: is no comma list, and cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise argparse.ArgumentTypeError(f"{text}: is not UTF-8 text") from None
-    return lines[:-1] if lines[-1] == "" else lines
+    return lines[:-1] if lines[-1] == "" else lines, [path]
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -344,7 +384,9 @@ def _run_score(parsed: argparse.Namespace) -> int:
     except (ValueError, TypeError) as error:
         raise ScoreError(f"{parsed.loss_name}: {error}") from error
     more = wanted(compares=parsed.compare is not None, bootstrap=parsed.bootstrap > 0)
-    with Presentation(parsed, nothing, more, grouped=bool(parsed.by)) as presentation:
+    presentation = Presentation(parsed, nothing, more, grouped=bool(parsed.by))
+    require_apart(_outputs(parsed), [*(file.path for file in find_files(parsed.files, ENDINGS)), *parsed.labels_file])
+    with presentation:
         with Progress(enabled=not parsed.quiet) as progress:
             found = score(
                 parsed.files,
@@ -371,12 +413,13 @@ def _run_score(parsed: argparse.Namespace) -> int:
             )
         status = presentation.show(found)
     if parsed.checkpoint is not None:
-        parsed.checkpoint.unlink(missing_ok=True)
+        Path(os.path.realpath(parsed.checkpoint)).unlink(missing_ok=True)
     return status
 
 
 def _run_merge(parsed: argparse.Namespace) -> int:
     state = merge(parsed.states)
+    require_apart(_outputs(parsed), [*parsed.states, *(Path(source.path) for source in state.sources)])
     question, found = state.question, Score.of(state)
     count, path = parsed.worst
     if count > question.worst:
@@ -394,6 +437,12 @@ def _run_merge(parsed: argparse.Namespace) -> int:
         if state.missing:
             print(f"lossrs: warning: shards {', '.join(state.missing)} are missing", file=sys.stderr)
         return presentation.show(found)
+
+
+def _outputs(parsed: argparse.Namespace) -> dict[str, Path | None]:
+    """Return the files that are to be written, by the options that ask for them."""
+    names = ("per_sample", "save", "checkpoint", "plot", "report")
+    return {"--worst": parsed.worst[1]} | {_flag(name): getattr(parsed, name, None) for name in names}
 
 
 def _run_losses(parsed: argparse.Namespace) -> None:

@@ -60,8 +60,8 @@ class Comparison:
         """All that has to be kept."""
         return self.second, self.differences, self.wins
 
-    def add(self, first: Terms, second: Terms, **rows: Any) -> None:
-        """Add the rows of a batch."""
+    def terms(self, first: Terms, second: Terms) -> tuple[Terms, Terms, Terms]:
+        """Return what rows add to each accumulator."""
         with np.errstate(all="ignore"):
             losses = second.losses.astype(np.float64) - first.losses
             differences = Terms(losses, second.values.astype(np.float64) - first.values, first.weight, first.ignored)
@@ -69,9 +69,7 @@ class Comparison:
             weighed = won if first.weight is None else won * first.weight
         if first.ignored is not None:
             weighed = np.where(first.ignored, 0.0, weighed)
-        self.second.add(second, **rows)
-        self.differences.add(differences, **rows)
-        self.wins.add(Terms(won, weighed, first.weight, first.ignored), **rows)
+        return second, differences, Terms(won, weighed, first.weight, first.ignored)
 
     def merge(self, other: Comparison) -> None:
         """Add what another knows."""

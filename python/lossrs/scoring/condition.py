@@ -15,6 +15,7 @@ condition that is neither counts as one that holds: what is not known to be good
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import re
 import sys
@@ -123,11 +124,11 @@ class Condition(Expression):
         """Return the share whose quantile a node means."""
         match node:
             case ast.Name(id=name) if (match := re.fullmatch(r"p(\d+)", name)) and name not in self._figures:
-                return int(match[1]) / 100
+                return float(match[1]) / 100  # infinite of too many digits
             case ast.Call(
                 func=ast.Name(id="quantile"), args=[ast.Constant(value=int() | float() as share)], keywords=[]
-            ):
-                return float(share)
+            ) if not isinstance(share, bool):
+                return float(share) if share <= sys.float_info.max else math.inf
         return None
 
     def _name(self, node: ast.AST) -> str | None:

@@ -23,7 +23,7 @@ class Expression(ABC):
             self._read()
         except SyntaxError as error:
             raise self._error(error.offset or 1, error.msg) from None
-        except (ValueError, RecursionError, MemoryError) as error:
+        except (ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise self._error(1, str(error) or "too deeply nested") from None
 
     @abstractmethod

@@ -32,8 +32,10 @@ def find_files(requests: Sequence[str | Path], endings: Iterable[str]) -> list[F
     """Find files: as named, by globs, and in folders those of known endings, however deep."""
     paths: dict[str, Path] = {}
     for request in requests:
-        for path in [STANDARD_INPUT] if str(request) == "-" else _found(str(request), tuple(endings)):
-            paths.setdefault(os.path.abspath(path), path)
+        found = [STANDARD_INPUT] if str(request) == "-" else _found(str(request), tuple(endings))
+        # Sorted, because a file may have several names, and a folder has no order.
+        for path in sorted(found, key=str):
+            paths.setdefault(os.path.realpath(path), path)
     if len(paths) > 1 and STANDARD_INPUT in paths.values():
         raise ScoreError("-: standard input and files cannot be read together")
     if not paths:
@@ -49,6 +51,11 @@ def find_files(requests: Sequence[str | Path], endings: Iterable[str]) -> list[F
         File(path, {name: _constant(value, name in integers) for name, value in of_file.items()})
         for path, of_file in zip(ordered, keys, strict=True)
     ]
+
+
+def path_text(path: str | Path) -> str:
+    """Return a path as text that can be printed, whatever bytes it is made of."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _found(request: str, endings: tuple[str, ...]) -> list[Path]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 import lossrs
 from lossrs.scoring.figures import PLACES, Figures, on_one_line, shown
+from lossrs.scoring.files import path_text
 from lossrs.scoring.progress import Run, color_system
 from lossrs.scoring.score import Score
 
@@ -35,19 +34,15 @@ class Results:
         return f"{self.score.loss} of {path_text(paths[0]) if len(paths) == 1 else f'{len(paths):,} files'}"
 
 
-def path_text(path: Path) -> str:
-    """Return a path as text that can be printed, whatever bytes it is made of."""
-    return os.fsencode(path).decode(errors="replace")
-
-
 def print_json(results: Results, stream: TextIO) -> None:
     """Print an object on one line, as the schema describes it."""
-    head = document(results)
-    stream.write(_json(head)[:-1])
+    # Of other encodings, escapes are understood by all.
+    escaped = (stream.encoding or "utf-8").lower().replace("_", "-") not in ("utf-8", "utf8")
+    stream.write(_json(document(results), escaped)[:-1])
     if results.score.by:
         stream.write(', "groups": [')
         for number, group in enumerate(_group_objects(results)):
-            stream.write((", " if number else "") + _json(group))
+            stream.write((", " if number else "") + _json(group, escaped))
         stream.write("]}\n")
     else:
         stream.write(', "groups": null}\n')
@@ -59,6 +54,7 @@ def document(results: Results) -> dict[str, Any]:
     return {
         "lossrs": lossrs.__version__,
         "command": list(results.run.command),
+        "missing_shards": score.state.missing,
         "files": [path_text(path) for path in score.files],
         "loss": score.loss,
         "options": {name: plain(value) for name, value in score.options.items()},
@@ -93,8 +89,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+def _json(value: Any, escaped: bool) -> str:
+    return json.dumps(value, ensure_ascii=escaped, allow_nan=False)
 
 
 def schema() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +31,7 @@ class Output:
         self.ending = self.path.suffix.lower()
         if endings is not None and self.ending not in endings:
             raise ScoreError(f"{path}: the ending {self.ending!r} is none of {', '.join(endings)}")
-        if self.path.exists() and any(_is_same(self.path.stat(), source) for source in sources):
-            raise ScoreError(f"{path}: is the file that is read; it is not overwritten")
+        _require_unread(path, sources)
         if self.path.exists() and not self.path.is_file():
             raise ScoreError(f"{path}: is not a regular file; it is not overwritten")
         self._partial = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.partial")
@@ -93,6 +92,27 @@ def replace_whole(path: Path, data: bytes) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise ScoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def require_apart(outputs: Mapping[str, str | Path | None], sources: Sequence[Path]) -> None:
+    """Refuse outputs that are one file, or one that is read, by whatever name; the keys say what they are for."""
+    known: dict[str, str] = {}
+    for purpose, path in outputs.items():
+        if path is None:
+            continue
+        other = known.setdefault(os.path.realpath(path), purpose)
+        if other != purpose:
+            raise ScoreError(f"{path}: is asked for twice, by {other} and {purpose}")
+        _require_unread(path, sources)
+
+
+def _require_unread(path: str | Path, sources: Sequence[Path]) -> None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return
+    if any(_is_same(found, source) for source in sources):
+        raise ScoreError(f"{path}: is the file that is read; it is not overwritten")
 
 
 def _is_same(output: os.stat_result, source: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import Self
 
 from lossrs.accumulator import Accumulator
 from lossrs.scoring import comparison
+from lossrs.scoring.columns import ScoreError
 from lossrs.scoring.condition import Condition
 from lossrs.scoring.figures import NAMES, PLACES, Figure, Figures
 from lossrs.scoring.formats import FORMATS, Results
@@ -63,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _shares(text: str) -> list[float]:
     try:
-        shares = [float(part) for part in text.split(",")]
+        shares = [float(part) + 0.0 for part in text.split(",")]  # no negative zero
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
     if not all(0 <= share <= 1 for share in shares):
@@ -130,7 +131,7 @@ class Presentation:
 
     def show(self, score: Score) -> int:
         """Print a result, write the outputs and return the exit status."""
-        run = Run(self._parsed.command, score.overall.rows, time.monotonic() - self._began, peak_memory())
+        run = Run(self._parsed.command, score.rows_read, time.monotonic() - self._began, peak_memory())
         figures = Figures(score.overall, score.groups, score.by, self.quantiles)
         for figure, overall, column in comparison.figures(score.result, score.compared):
             figures.add(figure, overall, column)
@@ -144,9 +145,13 @@ class Presentation:
 
             self._report.write(report(results).encode())
         failures = [failure for condition in self._conditions if (failure := condition.failure(results.figures))]
-        with quiet_pipe():
-            FORMATS[self._parsed.format](results, sys.stdout)
-            sys.stdout.flush()
+        try:
+            with quiet_pipe():
+                FORMATS[self._parsed.format](results, sys.stdout)
+                sys.stdout.flush()
+        except OSError as error:
+            drop_standard_output()
+            raise ScoreError(f"standard output cannot be written: {error.strerror or error}") from error
         if not self._parsed.quiet:
             print_cost(run)
         for failure in failures:
@@ -160,5 +165,10 @@ def quiet_pipe() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # What is still buffered must not raise again at exit.
+        drop_standard_output()
+
+
+def drop_standard_output() -> None:
+    """See to it that what is still buffered does not raise again at exit."""
+    with contextlib.suppress(OSError):  # it may be no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -20,8 +20,8 @@ class Run:
     ----------
     command : tuple of str
         The words of the command.
-    rows : int
-        How many rows were scored.
+    rows : int or None
+        How many rows were scored, not those that a checkpoint or states knew; None if none were to be.
     seconds : float
         The time from the first look at the files to the last row.
     peak_memory : int or None
@@ -30,14 +30,14 @@ class Run:
     """
 
     command: tuple[str, ...]
-    rows: int
+    rows: int | None
     seconds: float
     peak_memory: int | None
 
     @property
     def rows_per_second(self) -> float:
         """How many rows were scored in a second."""
-        return self.rows / self.seconds if self.seconds > 0 else math.nan
+        return self.rows / self.seconds if self.rows is not None and self.seconds > 0 else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Return the cost as JSON has it."""
@@ -50,7 +50,7 @@ class Run:
 
     def __str__(self) -> str:
         """Return the cost in a line."""
-        parts = [f"{self.rows:,} rows in {duration(self.seconds)}"]
+        parts = [duration(self.seconds) if self.rows is None else f"{self.rows:,} rows in {duration(self.seconds)}"]
         if math.isfinite(self.rows_per_second):
             parts.append(f"{counted(self.rows_per_second)} rows/s")
         if self.peak_memory is not None:
@@ -121,11 +121,11 @@ class Progress:
     """
 
     def __init__(self, *, enabled: bool = True, delay: float = 1.0) -> None:
-        self._began = time.monotonic()
-        self._from = self._began + delay
+        self._from = time.monotonic() + delay
         self._bar: Any = None
         self._enabled = enabled and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._mean, self._mean_from = "", 0.0
+        self._first: tuple[int, float] | None = None
 
     def __enter__(self) -> Self:
         """Return itself; nothing is shown yet."""
@@ -138,7 +138,10 @@ class Progress:
 
     def __call__(self, rows: int, of: int | None, mean: Callable[[], float] | None = None) -> None:
         """Show how many rows are done, of how many if that is known, and their mean so far."""
-        if not self._enabled or (now := time.monotonic()) < self._from:
+        now = time.monotonic()
+        # A checkpoint may know of rows that took no time: the rate is that since the first batch.
+        self._first = self._first or (rows, now)
+        if not self._enabled or now < self._from:
             return
         if mean is not None and now >= self._mean_from:
             self._mean = f"mean {mean():.6g}"
@@ -148,9 +151,10 @@ class Progress:
         if self._bar is None:
             self._bar = self._start()
         if self._bar:
-            elapsed = now - self._began
-            left = "" if of is None or not rows else f"{duration((of - rows) * elapsed / rows)} left"
-            shown = [f"{rows:,} rows", f"{counted(rows / elapsed)} rows/s", left, self._mean]
+            done, elapsed = rows - self._first[0], now - self._first[1]
+            rate = f"{counted(done / elapsed)} rows/s" if done and elapsed else ""
+            left = "" if of is None or not done else f"{duration((of - rows) * elapsed / done)} left"
+            shown = [f"{rows:,} rows", rate, left, self._mean]
             text = "  ".join(filter(None, shown))
             self._bar.update(self._bar.task_ids[0], completed=rows, total=of, shown=text)
 

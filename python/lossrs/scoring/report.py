@@ -19,7 +19,8 @@ import numpy as np
 
 import lossrs
 from lossrs.scoring.figures import Figure, on_one_line, shown
-from lossrs.scoring.formats import Results, path_text
+from lossrs.scoring.files import path_text
+from lossrs.scoring.formats import Results
 from lossrs.scoring.plot import (
     BLUE,
     GREEN,

@@ -89,11 +89,14 @@ class RowLosses:
             found = f": label {error.label} at row {batch.row(error.row)} {wrong}"
             raise batch.error(self._operands["target"].names[0], found) from error
         except lossrs.DomainError as error:
-            row, index = divmod(error.row, classes)
-            of = {operand: array[row, index] for operand, array in zip(self._operands, operands, strict=True)}
-            columns = self._operands[next((operand for operand, value in of.items() if value == error.value), "input")]
-            found = f": {error.value} at row {batch.row(row)} is outside the domain of {name}"
-            raise batch.error(columns.name_of(index, classes), found) from error
+            # An elementwise loss counts elements, not rows; of embeddings the target alone has a domain.
+            wrong, index = "target", 0
+            if self._is_elementwise:
+                error.row, index = divmod(error.row, classes)
+                pairs = zip(self._operands, operands, strict=True)
+                wrong = next((name for name, array in pairs if array[error.row, index] == error.value), "input")
+            found = f": {error.value} at row {batch.row(error.row)} is outside the domain of {name}"
+            raise batch.error(self._operands[wrong].name_of(index, classes), found) from error
         except (ValueError, TypeError) as error:
             raise ScoreError(f"{name}: {error}") from error
 

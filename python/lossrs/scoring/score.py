@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ from lossrs.definitions.pointwise import PointwiseLoss
 from lossrs.definitions.rows import RowwiseLoss
 from lossrs.scoring.batches import BATCH_ROWS, ENDINGS, batches
 from lossrs.scoring.calibration import Calibration, has_probabilities
-from lossrs.scoring.checkpoint import SECONDS, Checkpoint, SoFar, undisturbed
+from lossrs.scoring.checkpoint import SECONDS, Checkpoint, SoFar, interruptible, undisturbed
 from lossrs.scoring.columns import Labels, Numbers, ScoreError, groups_of, natural_order, near_misses
 from lossrs.scoring.comparison import ROLE, Compared
 from lossrs.scoring.files import STANDARD_INPUT, find_files
-from lossrs.scoring.outputs import Output
+from lossrs.scoring.outputs import Output, require_apart
 from lossrs.scoring.per_sample import PerSample
 from lossrs.scoring.row_losses import RowLosses
 from lossrs.scoring.state import Question, Source, State, divided
@@ -59,6 +60,8 @@ class Score:
         What can be saved and merged.
     compared : Compared or None
         How the second model does, if there is one.
+    rows_read : int or None
+        How many of the rows this run has read itself, and no checkpoint knew; None of states.
     """
 
     files: tuple[Path, ...]
@@ -68,15 +71,16 @@ class Score:
     result: Result
     state: State = dataclasses.field(repr=False)
     compared: Compared | None = None
+    rows_read: int | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
-    def of(cls, state: State) -> Score:
+    def of(cls, state: State, rows_read: int | None = None) -> Score:
         """Return what a state tells."""
         question, found = state.question, state.found
         compared = None if found.comparison is None else found.comparison.result(_in_order)
         files = tuple(Path(source.path) for source in state.sources)
         result = _in_order(found.accumulator.result())
-        return cls(files, question.loss, question.options, tuple(question.by), result, state, compared)
+        return cls(files, question.loss, question.options, tuple(question.by), result, state, compared, rows_read)
 
     @property
     def overall(self) -> Summary:
@@ -212,6 +216,8 @@ def score(
         raise ScoreError(f"the worst rows must be at least 0, got {worst}")
     paths = [file.path for file in found]
     # What cannot be written is an error at once.
+    outputs = {"per_sample": per_sample, "worst_output": worst_output, "save": save, "checkpoint": checkpoint}
+    require_apart(outputs, paths)
     if worst_output is not None:
         worst_file(worst_output, paths).close(whole=False)
     if save is not None:
@@ -243,6 +249,7 @@ def score(
         None if checkpoint is None else Checkpoint(checkpoint, checkpoint_seconds, shard, list(survey.counts), numbers)
     )
     so_far = (kept and kept.resume(question)) or SoFar.begin(question, apart=kept is not None)
+    known = so_far.rows()
     parts, rows_before = so_far.remaining(parts, survey.counts)
     sizes = {path: 0 if path == STANDARD_INPUT else path.stat().st_size for path in survey.counts}
     whole = nullcontext if kept is None else undisturbed
@@ -251,12 +258,18 @@ def score(
     second_of = rows_of.of_second(numbers[ROLE]) if compare is not None else None
     texts = [*survey.by, *(survey.chosen["target"] if labels is not None else [])]
     columns_kept = Columns([name for of in survey.chosen.values() for name in of if name not in texts], texts)
+    # A pipe may be silent for long: who waits for it can be interrupted at any moment.
+    interrupts: AbstractContextManager[Callable[[], None]] = interruptible()
+    if STANDARD_INPUT in paths:
+        interrupts = nullcontext(lambda: None)
     with (
+        interrupts as look_for_interrupts,
         PerSample(per_sample, paths) as output,
         closing(batches(parts, survey.request(batch_size), survey.opened, rows_before)) as read,
         nullcontext() if kept is None else kept.kept(so_far),
     ):
         for batch in read:
+            look_for_interrupts()
             if batch.is_last:
                 with whole():
                     so_far.finish(batch)
@@ -280,13 +293,15 @@ def score(
                 kept.write(so_far)
     sources = []
     for path, count in survey.counts.items():
-        sources.append(Source(str(path), "", sizes[path], so_far.counts[str(path)] if count is None else count))
+        rows = so_far.counts[str(path)] if count is None else count
+        location = "" if path == STANDARD_INPUT else os.path.realpath(path)
+        sources.append(Source(str(path), "", sizes[path], rows, location))
     if so_far.current is not so_far.done:
         so_far.done.merge(so_far.current)
     state = State(question, divided(sources, shard, so_far.done), so_far.done)
     if save is not None:
         state.save(save)
-    scored = Score.of(state)
+    scored = Score.of(state, state.found.accumulator.overall().rows - known)
     if worst_output is not None:
         write_worst(scored.worst, worst_output, paths)
     return scored

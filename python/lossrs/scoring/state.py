@@ -19,7 +19,7 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +28,7 @@ import numpy as np
 
 from lossrs.accumulator import Accumulator, Terms
 from lossrs.loss import losses
-from lossrs.scoring.calibration import Calibration
+from lossrs.scoring.calibration import Calibration, predictions
 from lossrs.scoring.columns import Array, Batch, ScoreError, no_groups
 from lossrs.scoring.comparison import ROLE, Comparison, drawn_by
 from lossrs.scoring.outputs import Output
@@ -110,12 +110,16 @@ class Source:
         In bytes.
     rows : int
         All its rows.
+    location : str
+        The absolute path without links, where it was read. Elsewhere the same file may have another, so that it tells
+        only that two sources are one.
     """
 
     path: str
     digest: str
     size: int
     rows: int
+    location: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -158,15 +162,21 @@ class Found:
             rows["ids"] = batch.row_numbers()
         if self.accumulator.bootstrap:
             rows["cluster"] = drawn_by(batch)
+        additions = [(self.accumulator, terms)]
+        if self.comparison is not None and second is not None:
+            additions += zip(self.comparison.accumulators, self.comparison.terms(terms, second), strict=True)
+        predicted = None
+        if self.calibration is not None:
+            predicted = predictions(self.accumulator.loss, operands[0], operands[1], weight)
+        # What is wrong with the rows is known by now, but for their groups, which the first one refuses for all.
         try:
-            self.accumulator.add(terms, **rows)
+            for accumulator, of in additions:
+                accumulator.add(of, **rows)
         except (TypeError, OverflowError) as error:  # an integer of more than 64 bits
             raise ScoreError(f"{batch.path}: {error}") from error
-        if self.comparison is not None and second is not None:
-            self.comparison.add(terms, second, **rows)
         self.worst.take(entries)
         if self.calibration is not None:
-            self.calibration.update_from(self.accumulator.loss, *operands, sample_weight=weight)
+            self.calibration.update_all(predicted)
 
     def merge(self, other: Found) -> None:
         """Add what another knows."""
@@ -322,11 +332,16 @@ def _starts(sources: Sequence[Source]) -> list[int]:
 def _together(paths: Sequence[str | Path], parts: Sequence[list[Division]]) -> list[Division]:
     """Return which rows states have together; no row may be in two."""
     holders: dict[Source, tuple[Any, int]] = {}
+    located: dict[str, tuple[Source, int]] = {}
     shares: dict[tuple[tuple[Source, ...], int], dict[int, int]] = {}
     for number, divisions in enumerate(parts):
         for division in divisions:
             key = division.sources, division.shares
             for source in division.sources:
+                same, other = located.setdefault(source.location or source.path, (source, number))
+                if source.location and same != source:
+                    known = "which has changed since" if same.path == source.path else f"as {same.path} in"
+                    raise ScoreError(f"{paths[number]}: has rows of {source.path}, {known} {paths[other]}")
                 held, other = holders.setdefault(source, (key, number))
                 if other != number and (held != key or division.shares == 1):
                     raise ScoreError(f"{paths[number]}: has rows of {_name(source)} that {paths[other]} has too")

@@ -6,6 +6,7 @@ import bisect
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from lossrs.accumulator import Terms
-from lossrs.scoring.columns import Batch, Numbers, require_pyarrow, values_of
+from lossrs.scoring.columns import Batch, Numbers, ScoreError, require_pyarrow, values_of
+from lossrs.scoring.files import path_text
 from lossrs.scoring.outputs import Output
 
 ENDINGS = (".parquet", ".arrow", ".csv", ".json")
@@ -83,7 +85,7 @@ class WorstRows:
         for loss, row, columns in self.entries:
             path, number = place(row)
             renamed = {f"column {name}" if name in _OWN else name: value for name, value in columns.items()}
-            records.append({"file": str(path), "row": number, "loss": loss} | renamed)
+            records.append({"file": path_text(path), "row": number, "loss": loss} | renamed)
         return records
 
 
@@ -99,6 +101,8 @@ def write_worst(records: Sequence[dict[str, Any]], path: str | Path, sources: Se
             _write(records, output)
         except OSError as error:
             raise output.failed(error) from error
+        except (ValueError, TypeError, OverflowError) as error:  # pyarrow's are among them
+            raise ScoreError(f"{path}: the worst rows cannot be written: {' '.join(str(error).split())}") from error
 
 
 def worst_file(path: str | Path, sources: Sequence[Path]) -> Output:
@@ -111,17 +115,22 @@ def worst_file(path: str | Path, sources: Sequence[Path]) -> Output:
 
 def _write(records: Sequence[dict[str, Any]], output: Output) -> None:
     if output.ending == ".json":
-        output.write(json.dumps([_finite(record) for record in records], ensure_ascii=False, indent=1).encode() + b"\n")
+        output.write(
+            json.dumps([_finite(record) for record in records], ensure_ascii=False, indent=1).encode(
+                errors="backslashreplace"
+            )
+            + b"\n"
+        )
         return
     import pyarrow as pa
 
     names = list(dict.fromkeys(name for record in records for name in record)) or list(_OWN)
-    columns = {name: [record.get(name) for record in records] for name in names}
+    columns = {name: _array([record.get(name) for record in records]) for name in names}
     if output.ending == ".csv":
         from pyarrow import csv
 
         flat = {
-            name: [json.dumps(value) if isinstance(value, list) else value for value in of]
+            name: [json.dumps(value) for value in of.to_pylist()] if pa.types.is_nested(of.type) else of
             for name, of in columns.items()
         }
         csv.write_csv(pa.table(flat), output.file)
@@ -133,6 +142,16 @@ def _write(records: Sequence[dict[str, Any]], output: Output) -> None:
         table = pa.table(columns)
         with pa.ipc.new_file(output.file, table.schema) as writer:
             writer.write_table(table)
+
+
+def _array(values: Sequence[Any]) -> Any:
+    """Return a column: of text where files hold different kinds of it."""
+    import pyarrow as pa
+
+    for kind in (None, pa.uint64(), pa.list_(pa.uint64())):
+        with suppress(ValueError, TypeError, OverflowError):
+            return pa.array(values, kind)
+    return pa.array([value if value is None or isinstance(value, str) else json.dumps(value) for value in values])
 
 
 def _finite(value: Any) -> Any:
