@@ -553,7 +553,7 @@ class Accumulator:
                 # Two weights multiply each loss: rounded as the loss itself rounds them.
                 values = np.asarray(per_row(*arrays, sample_weight=given, **named))
         if getattr(self.loss, "weight", None) is not None or _has_classes(self.loss):
-            target = np.asarray(dict(zip(self._per_row._kernel.operands, arrays, strict=False), **named)["target"])
+            target = np.asarray(dict(zip(self.loss.operands, arrays, strict=False), **named)["target"])
             weight, ignored = _own_weights(self.loss, target, row_losses, weight, ignored)
         return Terms(row_losses, values, weight, ignored)
 

@@ -16,7 +16,8 @@ from lossrs._lossrs import DomainError, LabelError
 from lossrs.accumulator import UNNUMBERED, Accumulator
 from lossrs.definitions.rows import RowwiseLoss
 from lossrs.loss import Loss
-from lossrs.tables import BY_ROWS, Columns, Names, PerSample, Scoring, labels_of
+from lossrs.scoring.row_losses import BY_ROWS
+from lossrs.tables import Columns, Names, PerSample, Scoring, labels_of
 
 __all__ = ["PerSample", "accumulate", "accumulate_arrays", "per_sample"]
 

@@ -17,16 +17,11 @@ import numpy as np
 
 from lossrs._lossrs import DomainError, LabelError
 from lossrs.accumulator import UNNUMBERED, Accumulator, Array, Terms
-from lossrs.definitions.embeddings import EmbeddingsLoss
-from lossrs.definitions.pointwise import PointwiseLoss
-from lossrs.definitions.rows import RowwiseLoss
 from lossrs.loss import Loss
 from lossrs.scoring.columns import Batch, Labels, Numbers, ScoreError, groups_of, only, select
-from lossrs.scoring.row_losses import RowLosses
+from lossrs.scoring.row_losses import BY_ROWS, RowLosses
 
 Names: TypeAlias = str | Sequence[str]
-#: The losses that each row has by itself.
-BY_ROWS = (PointwiseLoss, RowwiseLoss, EmbeddingsLoss)
 
 
 def accumulate(

@@ -1,8 +1,9 @@
 //! The driver for losses of the label's score alone: it reads one score of each row, and writes its derivative among zeros.
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
-use crate::drive::rows::{Blocks, Call, ELEMENTS_PER_TASK, Found, Matrix, Sample};
-use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM};
+use crate::drive::rows::{Blocks, Call, ELEMENTS_PER_TASK, Found, Matrix};
+use crate::drive::tile::Results;
+use crate::drive::{Failure, SPREAD_FROM};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
@@ -25,13 +26,6 @@ pub struct Labels<'a, T> {
     pub factor: T,
     /// And those of each row.
     pub grad_outputs: &'a [T],
-}
-
-/// Room for what a formula says of labels.
-pub struct Results<T> {
-    value: Block<T>,
-    slope: Block<T>,
-    curvature: Block<T>,
 }
 
 /// Evaluates a formula at labels.
@@ -226,20 +220,8 @@ impl Call<'_> {
                 }
                 return;
             }
-            for (i, place) in places.iter_mut().enumerate() {
-                *place = 0;
-                if weights[i] == T::ZERO {
-                    continue;
-                }
-                match self.sample(start + i) {
-                    Ok(Sample::Class(label)) => *place = label.unwrap_or_default(),
-                    Ok(Sample::Ignored) => weights[i] = T::ZERO,
-                    Err(label) => {
-                        found.note(Some((start + i, label)));
-                        weights[i] = T::ZERO;
-                    }
-                }
-            }
+            places.fill(0);
+            self.each_label(start, &mut weights[..numbers.len()], found, |i, label| places[i] = label);
         }
     }
 
@@ -264,12 +246,11 @@ impl Call<'_> {
                 && let Some(run) = self.side_by_side(matrix, start, places.len())
             {
                 let rows = BLOCK / classes;
-                let is_large = self.layout.len() * classes * run.dtype.size() >= STREAM_FROM;
                 for (chunk, (places, derivatives)) in places.chunks(rows).zip(derivatives.chunks(rows)).enumerate() {
                     for (row, (&place, &derivative)) in places.iter().zip(derivatives).enumerate() {
                         zeros[row * classes + place] = derivative;
                     }
-                    run.from(chunk * rows * classes).store(isa, &zeros[..places.len() * classes], is_large);
+                    run.from(chunk * rows * classes).store(isa, &zeros[..places.len() * classes], self.is_large(run));
                     for (row, &place) in places.iter().enumerate() {
                         zeros[row * classes + place] = T::ZERO;
                     }

@@ -81,7 +81,7 @@ pub trait Blocks<T>: Send + Sync {
     /// The row's loss.
     fn value(&self, isa: Isa, row: &Swept<T>) -> T;
     /// Evaluates a formula of the label's score alone.
-    fn of_labels(&self, isa: Isa, labels: Labels<'_, T>, results: &mut labels::Results<T>);
+    fn of_labels(&self, isa: Isa, labels: Labels<'_, T>, results: &mut tile::Results<T>);
     /// Evaluates the formula at a tile and writes each part that is wanted.
     fn tile(&self, isa: Isa, want: Want, tile: Tile<'_, T>, results: &mut tile::Results<T>);
     /// Writes a block's derivatives, times `scale`, the second ones only if `curved`; `label` is the label's place in it.
@@ -194,7 +194,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         isa.run(Value::<_, _, K> { loss: self.0, row: row.row() })
     }
 
-    fn of_labels(&self, isa: Isa, labels: Labels<'_, T>, results: &mut labels::Results<T>) {
+    fn of_labels(&self, isa: Isa, labels: Labels<'_, T>, results: &mut tile::Results<T>) {
         if K == 0 {
             isa.run(labels::Evaluate::<_, _, K> { loss: self.0, labels, results });
         }
@@ -831,20 +831,7 @@ impl Call<'_> {
             self.read_or_ones(isa, self.grad_output, start, len, grad_outputs);
             let labels = state.labels.written(rows);
             if !self.read_labels(isa, start, &mut labels[..len]) {
-                for i in 0..len {
-                    if weights[i] == T::ZERO {
-                        continue;
-                    }
-                    match self.sample(start + i) {
-                        Ok(Sample::Class(Some(label))) => labels[i] = T::of(label as f64),
-                        Ok(Sample::Class(None)) => {}
-                        Ok(Sample::Ignored) => weights[i] = T::ZERO,
-                        Err(label) => {
-                            found.note(Some((start + i, label)));
-                            weights[i] = T::ZERO;
-                        }
-                    }
-                }
+                self.each_label(start, &mut weights[..len], found, |i, label| labels[i] = T::of(label as f64));
             }
             let tile = Tile {
                 classes,
@@ -900,8 +887,7 @@ impl Call<'_> {
             if let Some(run) = self.side_by_side(matrix, start, len) {
                 let room = room.written(values.len());
                 isa.run(tile::TransposeBack { from: values, to: room, rows });
-                let bytes = self.layout.len() * self.classes * run.dtype.size();
-                run.store(isa, &room[..len * self.classes], bytes >= STREAM_FROM);
+                run.store(isa, &room[..len * self.classes], self.is_large(run));
             } else if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
                 run.store_tile(isa, matrix.stride, len, rows, values);
             } else {
@@ -996,6 +982,36 @@ impl Call<'_> {
         // What rounding moves, it does not move past the number of classes; and what it moves onto `ignored` is looked at again.
         let ignored = T::of(self.ignore_index.unwrap_or(-1) as f64);
         isa.run(Count { labels: out, classes: T::of(self.classes as f64), ignored })
+    }
+
+    /// Visits the labels of rows, one by one; rows that are left out, or whose label is not a class, get a weight of 0.
+    ///
+    /// # Safety
+    /// The labels must be readable.
+    pub(super) unsafe fn each_label<T: Real>(
+        &self,
+        start: usize,
+        weights: &mut [T],
+        found: &mut Found,
+        mut visit: impl FnMut(usize, usize),
+    ) {
+        for (i, weight) in weights.iter_mut().enumerate().filter(|(_, weight)| **weight != T::ZERO) {
+            // SAFETY: the caller's.
+            match unsafe { self.sample(start + i) } {
+                Ok(Sample::Class(Some(label))) => visit(i, label),
+                Ok(Sample::Class(None)) => {}
+                Ok(Sample::Ignored) => *weight = T::ZERO,
+                Err(label) => {
+                    found.note(Some((start + i, label)));
+                    *weight = T::ZERO;
+                }
+            }
+        }
+    }
+
+    /// Whether what is written of all rows is so large that it goes past the caches.
+    pub(super) fn is_large(&self, run: Run) -> bool {
+        self.layout.len() * self.classes * run.dtype.size() >= STREAM_FROM
     }
 
     /// What the target says of a sample.
@@ -1219,9 +1235,8 @@ impl Call<'_> {
     /// As [`Call::run`].
     pub(super) unsafe fn put_block<T: Real>(&self, isa: Isa, matrix: &Matrix, row: usize, start: usize, values: &[T]) {
         let run = matrix.row(self.layout, row).from(start);
-        let bytes = self.layout.len() * self.classes * run.dtype.size();
         // SAFETY: the caller's.
-        unsafe { run.store(isa, values, bytes >= STREAM_FROM) };
+        unsafe { run.store(isa, values, self.is_large(run)) };
     }
 
     /// Writes zeros as a row's derivatives.

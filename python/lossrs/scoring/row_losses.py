@@ -11,9 +11,13 @@ import numpy as np
 
 import lossrs
 from lossrs.accumulator import Accumulator, Terms
+from lossrs.definitions.embeddings import EmbeddingsLoss
 from lossrs.definitions.pointwise import PointwiseLoss
 from lossrs.definitions.rows import RowwiseLoss
 from lossrs.scoring.columns import Array, Batch, Labels, Numbers, ScoreError
+
+#: The losses that each row has by itself.
+BY_ROWS = (PointwiseLoss, RowwiseLoss, EmbeddingsLoss)
 
 
 class RowLosses:

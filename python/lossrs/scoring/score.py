@@ -20,9 +20,6 @@ import numpy as np
 
 import lossrs
 from lossrs.accumulator import MOST_REPLICATES, Groups, Key, Result, Summary
-from lossrs.definitions.embeddings import EmbeddingsLoss
-from lossrs.definitions.pointwise import PointwiseLoss
-from lossrs.definitions.rows import RowwiseLoss
 from lossrs.scoring.batches import BATCH_ROWS, ENDINGS, batches
 from lossrs.scoring.calibration import Calibration, has_probabilities
 from lossrs.scoring.checkpoint import SECONDS, Checkpoint, SoFar, interruptible, undisturbed
@@ -31,7 +28,7 @@ from lossrs.scoring.comparison import ROLE, Compared
 from lossrs.scoring.files import STANDARD_INPUT, find_files
 from lossrs.scoring.outputs import Output, require_apart
 from lossrs.scoring.per_sample import PerSample
-from lossrs.scoring.row_losses import RowLosses
+from lossrs.scoring.row_losses import BY_ROWS, RowLosses
 from lossrs.scoring.state import Question, Source, State, divided
 from lossrs.scoring.survey import Survey
 from lossrs.scoring.where import Where
@@ -193,7 +190,7 @@ def score(
         raise ScoreError(f"a shard is one of 1/n to n/n, got {shard[0]}/{shard[1]}")
     if loss not in lossrs.losses:
         raise ScoreError(f"no loss {loss!r}{near_misses(loss, lossrs.losses)}")
-    if not issubclass(lossrs.losses[loss], PointwiseLoss | RowwiseLoss | EmbeddingsLoss):
+    if not issubclass(lossrs.losses[loss], BY_ROWS):
         raise ScoreError(f"{loss} has no loss of each row by itself, and so no score of a file")
     found = find_files([files] if isinstance(files, str | Path) else files, ENDINGS)
     names = lossrs.losses[loss]().operands
