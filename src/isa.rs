@@ -12,6 +12,20 @@ pub trait Kernel {
     /// Does the work. An implementation must be `#[inline(always)]`, as must all that it calls in its loops: what is not
     /// inlined into the trampoline is compiled for the baseline.
     fn run(self) -> Self::Output;
+    /// The same, told which set it is compiled for. Kernels that have something of a set's own override it.
+    #[inline(always)]
+    fn run_on<S: Set>(self) -> Self::Output
+    where
+        Self: Sized,
+    {
+        self.run()
+    }
+}
+
+/// An instruction set that a kernel is being compiled for.
+pub trait Set {
+    /// Which it is.
+    const ISA: Isa;
 }
 
 /// An instruction set that kernels are compiled for.
@@ -119,16 +133,20 @@ static ACTIVE: AtomicU8 = AtomicU8::new(u8::MAX);
 
 #[inline(never)]
 fn baseline<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
+    struct Baseline;
+    impl Set for Baseline {
+        const ISA: Isa = Isa::Baseline;
+    }
+    kernel.run_on::<Baseline>()
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Kernel;
+    use super::{Isa, Kernel, Set};
 
     /// One list of features makes both the test and the trampoline, so that they cannot differ.
     macro_rules! level {
-        ($has:ident, $trampoline:ident, $($feature:tt),+) => {
+        ($isa:ident, $has:ident, $trampoline:ident, $($feature:tt),+) => {
             pub(super) fn $has() -> bool {
                 $(std::arch::is_x86_feature_detected!($feature))&&+
             }
@@ -138,13 +156,18 @@ mod x86 {
             #[target_feature($(enable = $feature),+)]
             #[inline(never)]
             pub(super) unsafe fn $trampoline<K: Kernel>(kernel: K) -> K::Output {
-                kernel.run()
+                struct This;
+                impl Set for This {
+                    const ISA: Isa = Isa::$isa;
+                }
+                kernel.run_on::<This>()
             }
         };
     }
 
-    level!(has_avx2, avx2, "avx2", "fma", "bmi1", "bmi2");
+    level!(Avx2, has_avx2, avx2, "avx2", "fma", "bmi1", "bmi2");
     level!(
-        has_avx512, avx512, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi1", "bmi2"
+        Avx512, has_avx512, avx512, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi1",
+        "bmi2"
     );
 }

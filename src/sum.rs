@@ -15,7 +15,11 @@
 //! superaccumulators, arXiv:1505.05571, 2015. J. Demmel and H. D. Nguyen, Fast reproducible floating-point summation,
 //! ARITH 21, 2013. S. Rump, T. Ogita and S. Oishi, Accurate floating-point summation I, SIAM J. Sci. Comput. 31, 2008.
 
+mod lanes;
+
 use crate::real::Real;
+
+pub use lanes::{GRAIN, Lanes, Portable, Totals};
 
 /// 68 · 32 = 2,176 bits: 2,098 for the doubles, 60 for 2^60 of them, a sign, and some left over.
 const LIMBS: usize = 68;
@@ -93,16 +97,15 @@ impl ExactSum {
 
     /// Adds what [`Lanes`] have added up of at most 1,024 values, if that is exact; if not, because the guess was too small,
     /// makes it large enough for these. Whether it was exact.
-    pub fn add_lanes<T: Summand>(&mut self, Lanes { high, low, largest, smallest }: Lanes<T>, guess: &mut i32) -> bool {
-        let extremes = T::magnitudes(fold(largest, Ord::max), fold(smallest, Ord::max));
-        let (parts, largest) = plan(extremes);
-        let unit = exponent(extremes.0) + 1 - T::DIGITS;
+    pub fn add_totals<T: Summand>(&mut self, totals: &Totals<T>, guess: &mut i32) -> bool {
+        let (parts, largest) = plan(totals.extremes);
+        let unit = exponent(totals.extremes.0) + 1 - T::DIGITS;
         match parts {
             0 => true,
             1..=3 if largest <= *guess => {
                 let exact = *guess - unit <= 86;
                 if exact {
-                    self.add_parts([high, low].map(|lanes| fold(lanes, |a, b| a + b)));
+                    self.add_parts([totals.high, totals.low]);
                 }
                 exact
             }
@@ -331,43 +334,10 @@ fn fold_lanes<T: Copy>(lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     fold(std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 16])), join)
 }
 
-/// The cut at which [`Lanes::add`] splits values whose magnitudes are expected to be below 2^(`guess` + 1).
+/// The cut at which [`Lanes`] split values whose magnitudes are expected to be below 2^(`guess` + 1).
 #[inline(always)]
 pub fn cut(guess: i32) -> f64 {
     f64::from_bits(((guess + 10 + 1023) as u64) << 52 | 1 << 51)
-}
-
-/// The sum of values that are added while they are computed, in [`split`]'s two parts, with an E that is guessed: that of the
-/// blocks before. Whether the guess was good, and the sum so exact, the magnitudes' extremes tell in the end.
-pub struct Lanes<T: Summand> {
-    /// The first parts.
-    pub high: [f64; 16],
-    /// The second parts.
-    pub low: [f64; 16],
-    /// The largest magnitudes.
-    pub largest: [T::Bits; 16],
-    /// The smallest magnitudes that are not zero.
-    pub smallest: [T::Bits; 16],
-}
-
-impl<T: Summand> Lanes<T> {
-    /// Nothing yet.
-    #[inline(always)]
-    pub fn new() -> Self {
-        Self { high: [0.0; 16], low: [0.0; 16], largest: [T::Bits::default(); 16], smallest: [T::Bits::default(); 16] }
-    }
-
-    /// Adds a value to each lane.
-    #[inline(always)]
-    pub fn add(&mut self, values: &[T; 16], cut: f64) {
-        for lane in 0..16 {
-            let value = values[lane].to_f64();
-            let above = (value + cut) - cut;
-            self.high[lane] += above;
-            self.low[lane] += value - above;
-        }
-        T::extend(values, &mut self.largest, &mut self.smallest);
-    }
 }
 
 /// How many parts [`split`] needs for a block with these extremes, and its E: 0 parts if all is zero, 4 if it will not
@@ -404,6 +374,10 @@ pub trait Summand: Real {
 
     /// A magnitude's bits, as a signed integer.
     type Bits: Copy + Default + Ord;
+    /// The lanes of AVX2, or of any machine where there is no such thing.
+    type Avx2: Lanes<Self>;
+    /// The lanes of AVX-512, likewise.
+    type Avx512: Lanes<Self>;
 
     /// Takes values, one in each lane, into the largest magnitude and the smallest that is not zero.
     fn extend<const WIDTH: usize>(
@@ -426,11 +400,19 @@ pub trait Summand: Real {
 }
 
 macro_rules! implement {
-    ($t:ident, $bits:ident) => {
+    ($t:ident, $bits:ident, $avx2:ident, $avx512:ident) => {
         impl Summand for $t {
             const DIGITS: i32 = $t::MANTISSA_DIGITS as i32;
 
             type Bits = $bits;
+            #[cfg(target_arch = "x86_64")]
+            type Avx2 = lanes::$avx2;
+            #[cfg(target_arch = "x86_64")]
+            type Avx512 = lanes::$avx512;
+            #[cfg(not(target_arch = "x86_64"))]
+            type Avx2 = Portable<Self>;
+            #[cfg(not(target_arch = "x86_64"))]
+            type Avx512 = Portable<Self>;
 
             #[inline(always)]
             fn extend<const WIDTH: usize>(
@@ -456,8 +438,8 @@ macro_rules! implement {
     };
 }
 
-implement!(f32, i32);
-implement!(f64, i64);
+implement!(f32, i32, Avx2F32, Avx512F32);
+implement!(f64, i64, Avx2F64, Avx512F64);
 
 #[cfg(test)]
 mod tests {

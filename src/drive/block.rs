@@ -11,7 +11,7 @@ use crate::sum::{ExactSum, Summand, fold};
 pub const BLOCK: usize = 1024;
 
 /// Kernels work on a multiple of this many elements, so that their loops have no remainder.
-pub const GRAIN: usize = 64;
+pub use crate::sum::GRAIN;
 
 /// Lanes in which sums run, the same on every instruction set.
 pub const LANES: usize = 16;

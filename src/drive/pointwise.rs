@@ -3,11 +3,11 @@
 use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
-use crate::isa::{Isa, Kernel};
+use crate::isa::{Isa, Kernel, Set};
 use crate::loss::{Domain, Pointwise};
 use crate::real::Real;
 use crate::storage;
-use crate::sum::{self, ExactSum, Lanes};
+use crate::sum::{self, ExactSum, Lanes, Portable, Totals};
 use crate::threads::{self, Tasks};
 
 /// The most operands that a formula has.
@@ -33,7 +33,7 @@ pub trait Blocks<T>: Send + Sync {
     /// writes as many of each part that is wanted.
     fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>);
     /// Evaluates the formula likewise, but adds its values up, and writes slopes times a factor if they are wanted. `guess` is
-    /// what [`ExactSum::add_lanes`] needs. Whether it could be done; if not, nothing was added.
+    /// what [`ExactSum::add_totals`] needs. Whether it could be done; if not, nothing was added.
     fn add(
         &self,
         isa: Isa,
@@ -115,12 +115,12 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> fo
         let loss = self.0;
         let operands: [&[T]; N] = std::array::from_fn(|i| operands[i]);
         let cut = sum::cut(*guess);
-        let lanes = if with_slope {
+        let totals = if with_slope {
             isa.run(Add::<_, _, N, D, true> { loss, operands, factor, jets, cut })
         } else {
             isa.run(Add::<_, _, N, D, false> { loss, operands, factor, jets, cut })
         };
-        sum.add_lanes(lanes, guess)
+        sum.add_totals(&totals, guess)
     }
 
     fn domain(&self) -> Option<&'static [Domain]> {
@@ -151,10 +151,31 @@ struct Add<'a, L, T, const N: usize, const D: usize, const SLOPE: bool> {
 impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE: bool> Kernel
     for Add<'_, L, T, N, D, SLOPE>
 {
-    type Output = Lanes<T>;
+    type Output = Totals<T>;
 
     #[inline(always)]
-    fn run(self) -> Lanes<T> {
+    fn run(self) -> Totals<T> {
+        // SAFETY: these lanes are for any machine.
+        unsafe { self.add_to::<Portable<T>>() }
+    }
+
+    #[inline(always)]
+    fn run_on<S: Set>(self) -> Totals<T> {
+        match S::ISA {
+            Isa::Baseline => self.run(),
+            // SAFETY: this is compiled for the set and runs where it is there.
+            Isa::Avx2 => unsafe { self.add_to::<T::Avx2>() },
+            // SAFETY: as above.
+            Isa::Avx512 => unsafe { self.add_to::<T::Avx512>() },
+        }
+    }
+}
+
+impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE: bool> Add<'_, L, T, N, D, SLOPE> {
+    /// # Safety
+    /// The machine must have the lanes' instruction set.
+    #[inline(always)]
+    unsafe fn add_to<V: Lanes<T>>(self) -> Totals<T> {
         let Self { loss, operands, factor, jets, cut } = self;
         // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
         let len = operands[0].len().min(BLOCK) / GRAIN * GRAIN;
@@ -165,14 +186,16 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE:
         };
         let operands = operands.map(|operand| operand[..len].as_chunks().0);
         let (slope, other_slope) = (slope.as_chunks_mut().0, other_slope.as_chunks_mut().0);
-        Self::fill(loss, operands, len / GRAIN, factor, slope, other_slope, cut)
+        // SAFETY: the caller's.
+        unsafe { Self::fill::<V>(loss, operands, len / GRAIN, factor, slope, other_slope, cut) }
     }
-}
 
-impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE: bool> Add<'_, L, T, N, D, SLOPE> {
     /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    ///
+    /// # Safety
+    /// As above.
     #[inline(always)]
-    fn fill(
+    unsafe fn fill<V: Lanes<T>>(
         loss: L,
         operands: [&[[T; GRAIN]]; N],
         len: usize,
@@ -180,8 +203,9 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE:
         slope: &mut [[T; GRAIN]],
         other_slope: &mut [[T; GRAIN]],
         cut: f64,
-    ) -> Lanes<T> {
-        let mut lanes = Lanes::new();
+    ) -> Totals<T> {
+        // SAFETY: the caller's.
+        let mut lanes = unsafe { V::new(cut) };
         let operands = operands.map(|operand| &operand[..len]);
         let slope = &mut slope[..if SLOPE { len } else { 0 }];
         let other_slope = &mut other_slope[..if SLOPE && D > 1 { len } else { 0 }];
@@ -198,11 +222,11 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE:
                     }
                 }
             }
-            for values in values.as_chunks().0 {
-                lanes.add(values, cut);
-            }
+            // SAFETY: the caller's.
+            unsafe { lanes.add(&values) };
         }
-        lanes
+        // SAFETY: the caller's.
+        unsafe { lanes.totals() }
     }
 }
 
