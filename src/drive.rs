@@ -35,6 +35,7 @@ pub mod regions;
 pub mod rows;
 pub mod sequences;
 mod tile;
+mod transpose;
 
 /// What a call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,13 @@ pub trait Set {
     const ISA: Isa;
 }
 
+/// [`Isa::Baseline`]
+pub struct Baseline;
+
+impl Set for Baseline {
+    const ISA: Isa = Isa::Baseline;
+}
+
 /// An instruction set that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -133,10 +140,6 @@ static ACTIVE: AtomicU8 = AtomicU8::new(u8::MAX);
 
 #[inline(never)]
 fn baseline<K: Kernel>(kernel: K) -> K::Output {
-    struct Baseline;
-    impl Set for Baseline {
-        const ISA: Isa = Isa::Baseline;
-    }
     kernel.run_on::<Baseline>()
 }
 

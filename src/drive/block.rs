@@ -20,7 +20,9 @@ pub const LANES: usize = 16;
 pub trait Number: Real + Summand {}
 impl<T: Real + Summand> Number for T {}
 
-/// Room for a block, on the stack, not cleared: clearing it would cost more than a small call.
+/// Room for a block, on the stack, not cleared: clearing it would cost more than a small call. It begins with a line of the
+/// caches, so that no vector lies across two.
+#[repr(align(64))]
 pub struct Block<T>([MaybeUninit<T>; BLOCK]);
 
 impl<T: Copy> Block<T> {

@@ -9,6 +9,7 @@ use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::labels::{self, Labels};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::tile::{self, FEW_CLASSES, Tile};
+use crate::drive::transpose::{Transpose, TransposeBack};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
@@ -886,7 +887,7 @@ impl Call<'_> {
             let values = tile.written(self.classes * rows);
             if let Some(run) = self.side_by_side(matrix, start, len) {
                 let room = room.written(values.len());
-                isa.run(tile::TransposeBack { from: values, to: room, rows });
+                isa.run(TransposeBack { from: values, to: room, rows });
                 run.store(isa, &room[..len * self.classes], self.is_large(run));
             } else if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
                 run.store_tile(isa, matrix.stride, len, rows, values);
@@ -924,7 +925,7 @@ impl Call<'_> {
                     }),
                 };
                 let (to, room) = (tile.written(elements), between.written(elements));
-                isa.run(tile::Transpose { from, to, room, rows });
+                isa.run(Transpose { from, to, room, rows });
                 return;
             }
             tile.filled(elements, |room| {
