@@ -23,13 +23,13 @@ impl<T: Real + Summand> Number for T {}
 /// Room for a block, on the stack, not cleared: clearing it would cost more than a small call. It begins with a line of the
 /// caches, so that no vector lies across two.
 #[repr(align(64))]
-pub struct Block<T>([MaybeUninit<T>; BLOCK]);
+pub struct Block<T, const N: usize = BLOCK>([MaybeUninit<T>; N]);
 
-impl<T: Copy> Block<T> {
+impl<T: Copy, const N: usize> Block<T, N> {
     /// A block that holds nothing yet.
     #[inline(always)]
     pub const fn new() -> Self {
-        Self([MaybeUninit::uninit(); BLOCK])
+        Self([MaybeUninit::uninit(); N])
     }
 
     /// The first `len` elements, after `fill` has been given room for all of them.
@@ -39,7 +39,7 @@ impl<T: Copy> Block<T> {
     #[inline(always)]
     pub unsafe fn filled(&mut self, len: usize, fill: impl FnOnce(&mut [T])) -> &mut [T] {
         // SAFETY: `T` is a plain number, of which every bit pattern is one, and `fill` only writes, as the caller grants.
-        let room = unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast::<T>(), len.min(BLOCK)) };
+        let room = unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast::<T>(), len.min(N)) };
         fill(room);
         room
     }

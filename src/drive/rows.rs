@@ -8,7 +8,7 @@
 use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::labels::{self, Labels};
 use crate::drive::layout::{Layout, Operand};
-use crate::drive::tile::{self, FEW_CLASSES, Tile};
+use crate::drive::tile::{self, FEW_CLASSES, TILE, Tile};
 use crate::drive::transpose::{Transpose, TransposeBack};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel};
@@ -565,16 +565,19 @@ struct State<T> {
 
 /// What a thread carries from tile to tile.
 struct TileState<T> {
-    scores: Block<T>,
-    probabilities: Block<T>,
+    scores: Block<T, TILE>,
+    probabilities: Block<T, TILE>,
     /// Of each class, or of each element.
-    class_weights: Block<T>,
-    labels: Block<T>,
-    weights: Block<T>,
-    grad_outputs: Block<T>,
+    class_weights: Block<T, TILE>,
+    labels: Block<T, TILE>,
+    weights: Block<T, TILE>,
+    grad_outputs: Block<T, TILE>,
     results: tile::Results<T>,
     /// Rows as they lie, and what is between them and a tile.
-    rooms: [Block<T>; 2],
+    rooms: [Block<T, TILE>; 2],
+    /// Losses that are yet to be added, and how many.
+    losses: Block<T>,
+    pending: usize,
 }
 
 impl<T: Number> TileState<T> {
@@ -588,7 +591,28 @@ impl<T: Number> TileState<T> {
         grad_outputs: Block::new(),
         results: tile::Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
         rooms: [Block::new(), Block::new()],
+        losses: Block::new(),
+        pending: 0,
     };
+
+    /// Takes losses to be added: those of a tile are so few that adding them at once costs more than computing them.
+    fn keep(&mut self, isa: Isa, sum: &mut ExactSum, len: usize) {
+        let start = if self.pending + len > BLOCK { self.flush(isa, sum) } else { self.pending };
+        // SAFETY: the first `pending` elements were kept before, and these follow; a tile's evaluation has written `len` values.
+        unsafe {
+            let losses = self.losses.written(start + len);
+            losses[start..].copy_from_slice(self.results.value.written(len));
+        }
+        self.pending = start + len;
+    }
+
+    /// Adds the losses that were kept; how many are left.
+    fn flush(&mut self, isa: Isa, sum: &mut ExactSum) -> usize {
+        // SAFETY: so many were kept.
+        block::add(isa, sum, unsafe { self.losses.written(self.pending) });
+        self.pending = 0;
+        0
+    }
 
     /// Fills what all tiles share.
     ///
@@ -691,6 +715,7 @@ impl Call<'_> {
     ) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let samples = self.layout.len();
+        let by_label = normalises && self.weight.is_some();
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let (mut weights, mut values, mut labels) = (Block::<T>::new(), Block::<T>::new(), Block::<T>::new());
@@ -700,35 +725,35 @@ impl Call<'_> {
                 let mut misfit = None;
                 // SAFETY: the caller's; every element of `values` is written.
                 unsafe {
-                    let weights = match self.sample_weight {
-                        Some(operand) => Some(self.layout.fetch(isa, operand, start, len, &mut weights)),
-                        None => None,
-                    };
+                    let weights = self
+                        .sample_weight
+                        .map(|operand| &self.layout.fetch(isa, operand, start, len, &mut weights)[..len]);
                     labels.filled(len, |labels| labels.fill(T::ZERO));
                     let all_count = self.read_labels(isa, start, labels.written(len));
-                    let values = values.filled(len, |values| {
-                        if all_count && !(normalises && self.weight.is_some()) {
-                            match weights {
-                                Some(weights) => values.copy_from_slice(&weights[..len]),
-                                None => values.fill(T::ONE),
-                            }
-                            return;
-                        }
-                        for (i, value) in values.iter_mut().enumerate() {
-                            let weight = weights.map_or(T::ONE, |weights| weights[i]);
-                            *value = match self.sample(start + i) {
-                                Ok(Sample::Class(Some(label))) if normalises => weight * self.class_weight(isa, label),
-                                Ok(Sample::Class(_)) => weight,
-                                Ok(Sample::Ignored) => T::ZERO,
-                                Err(_) if weight == T::ZERO => T::ZERO,
-                                Err(label) => {
-                                    misfit = misfit.or(Some((start + i, label)));
-                                    T::ZERO
+                    match weights {
+                        None if all_count && !by_label => found.sum.add(len as f64),
+                        Some(weights) if all_count && !by_label => block::add(isa, &mut found.sum, weights),
+                        _ => {
+                            let values = values.filled(len, |values| {
+                                for (i, value) in values.iter_mut().enumerate() {
+                                    let weight = weights.map_or(T::ONE, |weights| weights[i]);
+                                    *value = match self.sample(start + i) {
+                                        Ok(Sample::Class(Some(label))) if by_label => {
+                                            weight * self.class_weight(isa, label)
+                                        }
+                                        Ok(Sample::Class(_)) => weight,
+                                        Ok(Sample::Ignored) => T::ZERO,
+                                        Err(_) if weight == T::ZERO => T::ZERO,
+                                        Err(label) => {
+                                            misfit = misfit.or(Some((start + i, label)));
+                                            T::ZERO
+                                        }
+                                    };
                                 }
-                            };
+                            });
+                            block::add(isa, &mut found.sum, values);
                         }
-                    });
-                    block::add(isa, &mut found.sum, values);
+                    }
                 }
                 found.note(misfit);
             }
@@ -796,6 +821,7 @@ impl Call<'_> {
                     }
                 }
             }
+            state.flush(isa, &mut found.sum);
             storage::fence();
             found
         };
@@ -851,12 +877,11 @@ impl Call<'_> {
             }
             loss.tile(isa, self.want, tile, &mut state.results);
             if self.want.value() {
-                let values = &state.results.value.written(rows)[..len];
                 if self.sum {
-                    block::add(isa, &mut found.sum, values);
+                    state.keep(isa, &mut found.sum, len);
                 }
                 if let Some(output) = self.value {
-                    self.layout.put(isa, output, start, values, false);
+                    self.layout.put(isa, output, start, state.results.value.written(len), false);
                 }
             }
             let results = &mut state.results;
@@ -878,8 +903,8 @@ impl Call<'_> {
         matrix: &Matrix,
         start: usize,
         len: usize,
-        tile: &mut Block<T>,
-        room: &mut Block<T>,
+        tile: &mut Block<T, TILE>,
+        room: &mut Block<T, TILE>,
     ) {
         let rows = tile::rows(self.classes);
         // SAFETY: the caller's; `TransposeBack` writes all of the room.
@@ -909,8 +934,8 @@ impl Call<'_> {
         matrix: &Matrix,
         start: usize,
         len: usize,
-        tile: &mut Block<T>,
-        [lying, between]: &mut [Block<T>; 2],
+        tile: &mut Block<T, TILE>,
+        [lying, between]: &mut [Block<T, TILE>; 2],
     ) {
         let rows = tile::rows(self.classes);
         let (elements, read) = (self.classes * rows, self.classes * len);

@@ -3,30 +3,28 @@
 //! A row of ten scores would leave most of a vector empty; so vectors run over rows here, and sums over the classes are
 //! sequential. That depends on the number of classes alone, as does the choice of this way.
 
-use crate::drive::block::{BLOCK, Block, LANES};
+use crate::drive::block::{BLOCK, Block};
 use crate::isa::Kernel;
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
 
 /// The most classes of a row that goes into a tile.
 pub const FEW_CLASSES: usize = 64;
+/// The most elements of a tile.
+pub const TILE: usize = 2 * BLOCK;
+/// Rows that are computed at once: two of the widest vectors, of which one waits while the other is computed.
+const LANES: usize = 32;
 
-/// The rows of a tile: as many as fit a block, a power of two.
+/// The rows of a tile, a power of two.
 pub const fn rows(classes: usize) -> usize {
     match classes {
-        0..=4 => 16 * LANES,
-        5..=16 => 4 * LANES,
-        17..=32 => 2 * LANES,
+        0..=4 => 8 * LANES,
+        5..=16 => 2 * LANES,
         _ => LANES,
     }
 }
 
-const _: () = assert!(
-    4 * rows(4) <= BLOCK
-        && 16 * rows(16) <= BLOCK
-        && 32 * rows(32) <= BLOCK
-        && FEW_CLASSES * rows(FEW_CLASSES) <= BLOCK
-);
+const _: () = assert!(4 * rows(4) <= TILE && 16 * rows(16) <= TILE && FEW_CLASSES * rows(FEW_CLASSES) <= TILE);
 
 /// Some rows, by classes: `rows` elements of each class in turn.
 #[derive(Clone, Copy)]
@@ -54,11 +52,11 @@ pub struct Tile<'a, T> {
 /// Room for what a formula says of a tile.
 pub struct Results<T> {
     /// The losses.
-    pub value: Block<T>,
+    pub value: Block<T, TILE>,
     /// The first derivatives, by classes.
-    pub slope: Block<T>,
+    pub slope: Block<T, TILE>,
     /// The second derivatives, by classes.
-    pub curvature: Block<T>,
+    pub curvature: Block<T, TILE>,
 }
 
 /// Evaluates a formula at a tile.
