@@ -41,7 +41,7 @@ impl Set for Baseline {
 pub enum Isa {
     /// What every machine of the architecture has: SSE2 on x86-64, NEON on `AArch64`.
     Baseline,
-    /// AVX2 with FMA: x86-64-v3.
+    /// AVX2 with FMA and F16C: x86-64-v3.
     Avx2,
     /// AVX-512 F, BW, CD, DQ, VL: x86-64-v4.
     Avx512,
@@ -168,9 +168,9 @@ mod x86 {
         };
     }
 
-    level!(Avx2, has_avx2, avx2, "avx2", "fma", "bmi1", "bmi2");
+    level!(Avx2, has_avx2, avx2, "avx2", "fma", "f16c", "bmi1", "bmi2");
     level!(
-        Avx512, has_avx512, avx512, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "bmi1",
-        "bmi2"
+        Avx512, has_avx512, avx512, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma", "f16c",
+        "bmi1", "bmi2"
     );
 }

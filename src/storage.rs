@@ -1,9 +1,14 @@
 //! What lies in a buffer: float64, float32, float16, bfloat16, integers and bool, and how it becomes a `Real` and back.
 //!
-//! The conversions are integer and floating-point arithmetic that LLVM vectorises; hardware conversions of float16 do not
-//! exist on the baseline, and `half`'s do not inline into a loop.
+//! The conversions are integer and floating-point arithmetic that LLVM vectorises; those of float16 are the hardware's where there
+//! are any, which is not so on the baseline.
 
-use crate::isa::{Isa, Kernel};
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::mem::MaybeUninit;
+
+use crate::isa::{Baseline, Isa, Kernel, Set};
 use crate::real::Real;
 
 /// The type of a buffer's elements.
@@ -380,9 +385,14 @@ impl<T: Real> Kernel for Load<'_, T> {
 
     #[inline(always)]
     fn run(self) {
+        self.run_on::<Baseline>();
+    }
+
+    #[inline(always)]
+    fn run_on<I: Set>(self) {
         let Self { run, out } = self;
         // SAFETY: `Run::load`'s caller grants `out.len()` elements.
-        with_element!(run.dtype, S => unsafe { read_run::<S, T>(run, out) });
+        with_element!(run.dtype, S => unsafe { read_run::<I, S, T>(run, out) });
     }
 }
 
@@ -424,12 +434,17 @@ impl<T: Real> Kernel for LoadTile<'_, T> {
 
     #[inline(always)]
     fn run(self) {
+        self.run_on::<Baseline>();
+    }
+
+    #[inline(always)]
+    fn run_on<I: Set>(self) {
         let Self { mut run, apart, len, rows, out } = self;
         with_element!(run.dtype, S => {
             for out in out.chunks_exact_mut(rows) {
                 let (read, rest) = out.split_at_mut(len);
                 // SAFETY: `Run::load_tile`'s caller grants `len` elements of each run.
-                unsafe { read_run::<S, T>(run, read) };
+                unsafe { read_run::<I, S, T>(run, read) };
                 rest.fill(T::ZERO);
                 run.first = run.first.wrapping_offset(apart);
             }
@@ -440,8 +455,22 @@ impl<T: Real> Kernel for LoadTile<'_, T> {
 /// # Safety
 /// As [`Run::load`], and the elements must be of this type.
 #[inline(always)]
-unsafe fn read_run<S: Element, T: Real>(run: Run, out: &mut [T]) {
+unsafe fn read_run<I: Set, S: Element, T: Real>(run: Run, out: &mut [T]) {
     let size = size_of::<S>() as isize;
+    #[cfg(target_arch = "x86_64")]
+    if I::ISA != Isa::Baseline
+        && run.dtype == Dtype::Float16
+        && size_of::<T>() == 4
+        && run.stride == size
+        && !run.swapped
+    {
+        // SAFETY: the caller's, as this runs where the set is there; a `T` of four bytes is an `f32`.
+        unsafe {
+            let out = std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), out.len());
+            x86::widen_f16::<I>(run.first.cast(), out);
+        }
+        return;
+    }
     // The strides that occur most get loops of their own, which vectorise.
     // SAFETY: the caller's.
     unsafe {
@@ -477,9 +506,14 @@ impl<T: Real> Kernel for Store<'_, T> {
 
     #[inline(always)]
     fn run(self) {
+        self.run_on::<Baseline>();
+    }
+
+    #[inline(always)]
+    fn run_on<I: Set>(self) {
         let Self { run, values, stream } = self;
         // SAFETY: `Run::store`'s caller grants `values.len()` writable elements at `run.stride`.
-        with_float_element!(run.dtype, S => unsafe { write::<S, T>(run, values, stream) });
+        with_float_element!(run.dtype, S => unsafe { write::<I, S, T>(run, values, stream) });
     }
 }
 
@@ -496,11 +530,16 @@ impl<T: Real> Kernel for StoreTile<'_, T> {
 
     #[inline(always)]
     fn run(self) {
+        self.run_on::<Baseline>();
+    }
+
+    #[inline(always)]
+    fn run_on<I: Set>(self) {
         let Self { mut run, apart, len, rows, values } = self;
         with_float_element!(run.dtype, S => {
             for values in values.chunks_exact(rows) {
                 // SAFETY: `Run::store_tile`'s caller grants `len` writable elements of each run.
-                unsafe { write::<S, T>(run, &values[..len], false) };
+                unsafe { write::<I, S, T>(run, &values[..len], false) };
                 run.first = run.first.wrapping_offset(apart);
             }
         });
@@ -510,52 +549,71 @@ impl<T: Real> Kernel for StoreTile<'_, T> {
 /// # Safety
 /// As `Run::store`.
 #[inline(always)]
-unsafe fn write<S: FloatElement, T: Real>(run: Run, values: &[T], stream: bool) {
+unsafe fn write<I: Set, S: FloatElement, T: Real>(run: Run, values: &[T], streamed: bool) {
+    /// Elements that are narrowed before they are streamed.
+    const CHUNK: usize = 256;
     let size = size_of::<S>() as isize;
-    if run.stride == size && !run.swapped {
-        if stream && run.dtype == Dtype::of::<T>() {
-            // SAFETY: the elements are `T`, side by side.
-            unsafe { stream_bytes(values.as_ptr().cast(), run.first, size_of_val(values)) };
-            return;
-        }
-        for (i, &value) in values.iter().enumerate() {
-            // SAFETY: the caller's.
-            unsafe { run.first.cast::<S>().add(i).write_unaligned(S::narrow(value)) };
-        }
-    } else {
+    if run.stride != size || run.swapped {
         for (i, &value) in values.iter().enumerate() {
             let element = S::narrow(value);
             let element = if run.swapped { element.swapped() } else { element };
             // SAFETY: the caller's.
             unsafe { run.first.offset(run.stride * i as isize).cast::<S>().write_unaligned(element) };
         }
+    } else if !streamed {
+        // SAFETY: the caller's; the elements lie side by side.
+        unsafe { narrow::<I, S, T>(run.dtype, values, run.first.cast()) };
+    } else if run.dtype == Dtype::of::<T>() {
+        // SAFETY: the elements are `T`, side by side; the rest is the caller's.
+        unsafe { stream::<I>(values.as_ptr().cast(), run.first, size_of_val(values)) };
+    } else {
+        for (i, values) in values.chunks(CHUNK).enumerate() {
+            let mut room = [MaybeUninit::<S>::uninit(); CHUNK];
+            // SAFETY: the room has as many elements, all of which are written; the rest is the caller's.
+            unsafe {
+                narrow::<I, S, T>(run.dtype, values, room.as_mut_ptr().cast());
+                stream::<I>(
+                    room.as_ptr().cast(),
+                    run.first.cast::<S>().add(i * CHUNK).cast(),
+                    values.len() * size as usize,
+                );
+            }
+        }
+    }
+}
+
+/// Writes values as elements that lie side by side.
+///
+/// # Safety
+/// So many elements of the type must be writable, and the machine must have the set.
+#[inline(always)]
+unsafe fn narrow<I: Set, S: FloatElement, T: Real>(dtype: Dtype, values: &[T], to: *mut S) {
+    #[cfg(target_arch = "x86_64")]
+    if I::ISA != Isa::Baseline && dtype == Dtype::Float16 && size_of::<T>() == size_of::<f32>() {
+        // SAFETY: as in `read_run`.
+        unsafe {
+            let values = std::slice::from_raw_parts(values.as_ptr().cast(), values.len());
+            x86::narrow_f16::<I>(values, to.cast());
+        }
+        return;
+    }
+    for (i, &value) in values.iter().enumerate() {
+        // SAFETY: the caller's.
+        unsafe { to.add(i).write_unaligned(S::narrow(value)) };
     }
 }
 
 /// Copies past the caches: a large result is not read again soon, and a store that misses would first fetch its line.
 ///
 /// # Safety
-/// Both ranges must be valid and must not overlap.
+/// Both ranges must be valid and must not overlap, and the machine must have the set.
 #[inline(always)]
-unsafe fn stream_bytes(from: *const u8, to: *mut u8, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_mm_loadu_si128, _mm_stream_si128};
-        let head = to.align_offset(16).min(bytes);
-        let body = (bytes - head) / 16 * 16;
-        // SAFETY: within the caller's ranges, and `to + head` is aligned to 16 as the streaming store asks.
-        unsafe {
-            std::ptr::copy_nonoverlapping(from, to, head);
-            for at in (head..head + body).step_by(16) {
-                _mm_stream_si128(to.add(at).cast(), _mm_loadu_si128(from.add(at).cast()));
-            }
-            let done = head + body;
-            std::ptr::copy_nonoverlapping(from.add(done), to.add(done), bytes - done);
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
+unsafe fn stream<I: Set>(from: *const u8, to: *mut u8, bytes: usize) {
     // SAFETY: the caller's.
     unsafe {
+        #[cfg(target_arch = "x86_64")]
+        x86::stream::<I>(from, to, bytes);
+        #[cfg(not(target_arch = "x86_64"))]
         std::ptr::copy_nonoverlapping(from, to, bytes);
     }
 }
@@ -628,17 +686,77 @@ mod tests {
         assert_eq!(f32_to_bf16(f32::NEG_INFINITY), 0xff80);
     }
 
+    /// Copies as a trampoline does.
+    struct Stream<'a>(&'a [u8], &'a mut [u8]);
+
+    impl Kernel for Stream<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run(self) {
+            self.run_on::<Baseline>();
+        }
+
+        #[inline(always)]
+        fn run_on<I: Set>(self) {
+            // SAFETY: both are so long, and this runs where the set is there.
+            unsafe { stream::<I>(self.0.as_ptr(), self.1.as_mut_ptr(), self.0.len()) };
+        }
+    }
+
+    fn sets() -> impl Iterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
     #[test]
     fn streaming_copies_every_byte_at_every_alignment() {
-        let from: Vec<u8> = (0..200).collect();
-        for start in 0..20 {
-            for len in 0..100 {
-                let mut to = vec![255_u8; 200];
-                // SAFETY: both vectors have 200 bytes.
-                unsafe { stream_bytes(from.as_ptr().add(3), to.as_mut_ptr().add(start), len) };
+        let from: Vec<u8> = (0..250).collect();
+        for (isa, start) in sets().flat_map(|isa| (0..70).map(move |start| (isa, start))) {
+            for len in 0..180 {
+                let mut to = vec![255_u8; 250];
+                isa.run(Stream(&from[3..3 + len], &mut to[start..start + len]));
                 fence();
                 assert_eq!(to[start..start + len], from[3..3 + len]);
                 assert!(to[..start].iter().chain(&to[start + len..]).all(|&byte| byte == 255));
+            }
+        }
+    }
+
+    /// A run of so many elements.
+    fn run(first: *mut u8, dtype: Dtype) -> Run {
+        Run { first, stride: dtype.size() as isize, dtype, swapped: false }
+    }
+
+    #[test]
+    fn each_set_converts_every_float16_as_the_definition_does() {
+        let mut halves: Vec<u16> = (0..=u16::MAX).collect();
+        for isa in sets() {
+            let mut wide = vec![0_f32; halves.len()];
+            // SAFETY: there are as many elements.
+            unsafe { run(halves.as_mut_ptr().cast(), Dtype::Float16).load(isa, &mut wide) };
+            for (&half, &wide) in halves.iter().zip(&wide) {
+                let value = f16_value(half);
+                assert!(f64::from(wide).to_bits() == value.to_bits() || value.is_nan() && wide.is_nan(), "{half:#06x}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_set_narrows_to_the_same_float16() {
+        // Every upper half, with lower ones around the middles between float16s and at random.
+        let values: Vec<f32> = (0..=u16::MAX)
+            .flat_map(|high| {
+                [0, 1, 0xfff, 0x1000, 0x1001, 0x2000, 0x3000, 0x7e3b, 0xefff, 0xf001].map(|low| (high, low))
+            })
+            .map(|(high, low): (u16, u16)| f32::from_bits(u32::from(high) << 16 | u32::from(low)))
+            .collect();
+        for (isa, streamed, start) in sets().flat_map(|isa| [(isa, false, 0), (isa, true, 0), (isa, true, 5)]) {
+            let mut halves = vec![0_u16; values.len() + start];
+            // SAFETY: there are as many elements from `start` on.
+            unsafe { run(halves[start..].as_mut_ptr().cast(), Dtype::Float16).store(isa, &values, streamed) };
+            fence();
+            for (&value, &half) in values.iter().zip(&halves[start..]) {
+                assert_eq!(half, f32_to_f16(value), "{isa:?}: {value} ({:#010x})", value.to_bits());
             }
         }
     }

@@ -118,7 +118,7 @@ def test_a_subinterpreter_may_try_to_import():
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
 def test_instruction_set_is_forced_or_refused(isa):
     code = "import hashlib; print(lossrs.instruction_set(), hashlib.sha256(repr(results()).encode()).hexdigest())"
-    avx2 = {"avx2", "fma", "bmi1", "bmi2"}
+    avx2 = {"avx2", "fma", "f16c", "bmi1", "bmi2"}
     avx512 = avx2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
     needs = {"baseline": set(), "avx2": avx2, "avx512": avx512}[isa]
     if needs <= set(Path("/proc/cpuinfo").read_text().split()):
