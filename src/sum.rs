@@ -317,21 +317,21 @@ fn split<'a, T: Summand, const PARTS: usize>(
             sums[PARTS - 1][lane] += rest;
         }
     });
-    sums.map(|lanes| fold_lanes(lanes, |a, b| a + b))
+    sums.map(|lanes| fold(lanes, |a, b| a + b))
 }
 
-/// Folds 16 lanes by halves: always in the same order, in few steps, and each half in registers.
+/// Folds lanes, a power of two of them, by halves: always in the same order, in few steps, and each half in registers.
 #[inline(always)]
-pub fn fold<T: Copy>(lanes: [T; 16], join: impl Fn(T, T) -> T) -> T {
-    let lanes: [T; 8] = std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 8]));
-    let lanes: [T; 4] = std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 4]));
-    join(join(lanes[0], lanes[2]), join(lanes[1], lanes[3]))
-}
-
-/// The same of a block's lanes.
-#[inline(always)]
-fn fold_lanes<T: Copy>(lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
-    fold(std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 16])), join)
+pub fn fold<T: Copy, const N: usize>(mut lanes: [T; N], join: impl Fn(T, T) -> T) -> T {
+    const { assert!(N.is_power_of_two()) };
+    let mut half = N / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = join(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// The cut at which [`Lanes`] split values whose magnitudes are expected to be below 2^(`guess` + 1).
@@ -395,7 +395,7 @@ pub trait Summand: Real {
     fn extremes<'a>(block: impl Iterator<Item = &'a [Self; LANES]>) -> (Self, Self) {
         let (mut largest, mut smallest) = ([Self::Bits::default(); LANES], [Self::Bits::default(); LANES]);
         block.for_each(|values| Self::extend(values, &mut largest, &mut smallest));
-        Self::magnitudes(fold_lanes(largest, Ord::max), fold_lanes(smallest, Ord::max))
+        Self::magnitudes(fold(largest, Ord::max), fold(smallest, Ord::max))
     }
 }
 

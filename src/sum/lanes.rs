@@ -91,7 +91,7 @@ pub use x86::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{GRAIN, Lanes, Summand, Totals};
+    use super::{GRAIN, Lanes, Summand, Totals, fold};
     #[allow(clippy::wildcard_imports, reason = "vectors and instructions, by the dozen")]
     use std::arch::x86_64::*;
 
@@ -162,8 +162,8 @@ mod x86 {
                         $store_bits(bits[0].as_mut_ptr().cast(), self.largest);
                         $store_bits(bits[1].as_mut_ptr().cast(), self.smallest);
                     }
-                    let [high, low] = parts.map(|lanes| lanes.into_iter().fold(0.0, |a, b| a + b));
-                    let [largest, smallest] = bits.map(|lanes| lanes.into_iter().fold(0, Ord::max));
+                    let [high, low] = parts.map(|lanes| fold(lanes, |a, b| a + b));
+                    let [largest, smallest] = bits.map(|lanes| fold(lanes, Ord::max));
                     Totals { high, low, extremes: $t::magnitudes(largest, smallest) }
                 }
             }
