@@ -171,8 +171,9 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
             Some(powers) => isa.run(Terms::<_, _, K, true> { loss, classes, largest, label, place, powers }),
             None => isa.run(Terms::<_, _, K, false> { loss, classes, largest, label, place, powers: &mut [] }),
         };
-        for (sum, term) in row.sums.iter_mut().zip(terms) {
-            *sum += term.to_f64();
+        // Outside the kernel, where the compiler would join the folds of several sums by shuffling their lanes.
+        for k in (0..K).filter(|&k| L::NEEDED[k]) {
+            row.sums[k] += sum::fold(terms[k], |a, b| a + b).to_f64();
         }
     }
 
@@ -369,10 +370,10 @@ struct Terms<'a, L, T, const K: usize, const KEEP: bool> {
 }
 
 impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<'_, L, T, K, KEEP> {
-    type Output = [T; K];
+    type Output = [[T; LANES]; K];
 
     #[inline(always)]
-    fn run(self) -> [T; K] {
+    fn run(self) -> [[T; LANES]; K] {
         let Self { loss, classes, largest, label, place, powers } = self;
         // 32 bits, so that as many lanes are compared at once as there are scores.
         let place = place.map_or(-1, |place| place as i32);
@@ -404,7 +405,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<
             }
             first += LANES as i32;
         }
-        lanes.map(|lanes| sum::fold(lanes, |a, b| a + b))
+        lanes
     }
 }
 
@@ -437,11 +438,18 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: 
         let (slope, curvature) =
             unsafe { (results.slope.written(len), results.curvature.written(if CURVATURE { len } else { 0 })) };
         let powers = if KEPT { &powers[..len] } else { powers };
-        Self::fill(loss, slopes, relative, classes, len, scale, powers, slope, curvature);
-        if let Some(label) = label {
+        // Before the loop, which hides how long it takes.
+        let at_label = label.map(|label| {
             let class = classes.at(label);
-            let power = if L::HAS_POWERS { loss.power(class.score - relative) } else { T::ZERO };
-            let (first, second) = loss.at_label(&slopes, class, power);
+            let power = match (L::HAS_POWERS, KEPT) {
+                (false, _) => T::ZERO,
+                (true, true) if L::COUNTS_LABEL => powers[label],
+                (true, _) => loss.power(class.score - relative),
+            };
+            loss.at_label(&slopes, class, power)
+        });
+        Self::fill(loss, slopes, relative, classes, len, scale, powers, slope, curvature);
+        if let (Some(label), Some((first, second))) = (label, at_label) {
             slope[label] = first * scale;
             if CURVATURE {
                 curvature[label] = second * scale;
