@@ -27,6 +27,8 @@ const MOST_SUMS: usize = 6;
 const MOST_SLOPES: usize = 6;
 /// Features that a thread claims at once, roughly.
 const FEATURES_PER_TASK: usize = 1 << 15;
+/// The elements of a vector of a group that there is room for: a row for each lane, if it has no more than 128 features.
+const ROOM: usize = 2 * BLOCK;
 /// The lanes that sums of a row are left in, until those of a group are folded together.
 const QUAD: usize = 4;
 
@@ -54,7 +56,7 @@ pub struct Rows<T> {
 }
 
 /// Room for the derivatives of a group's block, row after row, each in whole lanes.
-pub struct Results<T>([Block<T>; MOST_VECTORS]);
+pub struct Results<T>([Block<T, ROOM>; MOST_VECTORS]);
 
 impl<T: Real> Results<T> {
     /// Writes the zeros that are the derivatives of rows whatever their features.
@@ -309,6 +311,7 @@ impl<T: Real, const M: usize> Kernel for Measure<'_, T, M> {
 /// Turns squared lengths into scales.
 struct Scale<'a, T> {
     rows: &'a mut Rows<T>,
+    vectors: usize,
     epsilon: f64,
 }
 
@@ -318,7 +321,7 @@ impl<T: Real> Kernel for Scale<'_, T> {
     #[inline(always)]
     fn run(self) {
         let squared_lengths = self.rows.squared_lengths;
-        for m in 0..MOST_VECTORS {
+        for m in 0..self.vectors {
             let mut scales = [T::ZERO; LANES];
             for row in 0..LANES {
                 let square = squared_lengths[m][row] + self.epsilon;
@@ -540,7 +543,7 @@ pub struct Call<'a> {
 
 /// What a thread carries from group to group.
 struct State<T> {
-    vectors: [Block<T>; MOST_VECTORS],
+    vectors: [Block<T, ROOM>; MOST_VECTORS],
     rows: Rows<T>,
     results: Results<T>,
     values: Block<T>,
@@ -569,7 +572,7 @@ impl<T: Number> State<T> {
 /// Where the features of a group are: together, if they fit the rooms, else to be fetched block by block.
 enum Source<'a, T> {
     Whole(&'a Features<'a, T>),
-    Blocks(&'a mut [Block<T>; MOST_VECTORS]),
+    Blocks(&'a mut [Block<T, ROOM>; MOST_VECTORS]),
 }
 
 /// What a thread finds in weights and targets.
@@ -640,7 +643,7 @@ impl Call<'_> {
         let isa = Isa::active();
         let samples = self.layout.len();
         let elements = self.vectors.len() * self.features;
-        let group = (BLOCK / self.features.next_multiple_of(LANES).max(1)).clamp(1, LANES);
+        let group = (ROOM / self.features.next_multiple_of(LANES).max(1)).clamp(1, LANES);
         let groups = (FEATURES_PER_TASK / elements.max(1)).clamp(group, BLOCK) / group;
         let rows = group * groups;
         let work = |tasks: &mut Tasks<'_>| {
@@ -716,7 +719,7 @@ impl Call<'_> {
             if let Some(epsilon) = loss.unit() {
                 rows.squared_lengths = [[0.0; LANES]; MOST_VECTORS];
                 self.each(isa, start, len, &mut source, tasks, |features, _| loss.measure(isa, features, rows));
-                isa.run(Scale { rows, epsilon });
+                isa.run(Scale { rows, vectors: self.vectors.len(), epsilon });
             }
             self.each(isa, start, len, &mut source, tasks, |features, _| loss.sweep(isa, features, rows));
             loss.evaluate(isa, rows);
@@ -773,7 +776,7 @@ impl Call<'_> {
         start: usize,
         rows: usize,
         (first, len): (usize, usize),
-        rooms: &'a mut [Block<T>; MOST_VECTORS],
+        rooms: &'a mut [Block<T, ROOM>; MOST_VECTORS],
     ) -> Features<'a, T> {
         let mut features = Features { vectors: [[&[]; LANES]; MOST_VECTORS], rows, len };
         let width = len.next_multiple_of(LANES);
