@@ -1121,6 +1121,7 @@ impl<T: Real, const LOGITS: bool, const LABELS: bool, const SQUARED: bool> Kerne
         let Self { p, q, targets, class, ignored, lanes } = self;
         let targets = targets.as_chunks::<LANES>().0;
         let (p, q) = (&p.as_chunks::<LANES>().0[..targets.len()], &q.as_chunks::<LANES>().0[..targets.len()]);
+        let mut sums = *lanes;
         for index in 0..targets.len() {
             // By value: of references, the compiler would read elements only where selects want them.
             let (p, q, targets) = (p[index], q[index], targets[index]);
@@ -1133,11 +1134,12 @@ impl<T: Real, const LOGITS: bool, const LABELS: bool, const SQUARED: bool> Kerne
                 let p = if is_left_out { T::ZERO } else { p };
                 let terms = terms::<T, SQUARED>(p, q, g);
                 for k in 0..SUMS {
-                    parts[k][lane] = lanes[k][lane] + terms[k];
+                    parts[k][lane] = sums[k][lane] + terms[k];
                 }
             }
-            *lanes = parts;
+            sums = parts;
         }
+        *lanes = sums;
     }
 }
 
