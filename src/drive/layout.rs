@@ -24,7 +24,7 @@ pub struct Operand {
 static ONE: f64 = 1.0;
 
 impl Layout {
-    /// `len` elements, side by side in every operand.
+    /// `len` elements, at equal distances in every operand.
     pub const fn flat(len: usize) -> Self {
         Self { outer: Vec::new(), inner: len }
     }
@@ -170,15 +170,20 @@ impl Layout {
 }
 
 impl Operand {
+    /// Elements at equal distances, for a flat layout.
+    pub const fn of_run(run: Run) -> Self {
+        Self { run, outer: Vec::new() }
+    }
+
     /// Elements side by side, for a flat layout.
-    pub fn flat(first: *mut u8, dtype: Dtype, swapped: bool) -> Self {
-        Self { run: Run { first, stride: dtype.size() as isize, dtype, swapped }, outer: Vec::new() }
+    pub const fn flat(first: *mut u8, dtype: Dtype, swapped: bool) -> Self {
+        Self::of_run(Run { first, stride: dtype.size() as isize, dtype, swapped })
     }
 
     /// 1 everywhere.
-    pub fn one() -> Self {
+    pub const fn one() -> Self {
         let first = (&raw const ONE).cast_mut().cast();
-        Self { run: Run { first, stride: 0, dtype: Dtype::Float64, swapped: false }, outer: Vec::new() }
+        Self::of_run(Run { first, stride: 0, dtype: Dtype::Float64, swapped: false })
     }
 
     /// The operand whose elements lie so many bytes on.

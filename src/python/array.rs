@@ -27,20 +27,33 @@ pub struct Array<'py> {
 
 /// An array's elements over the axes of some shape.
 pub struct View {
+    /// From one element to the next in C order, where that is one distance.
     run: Run,
-    strides: Vec<isize>,
-    /// Whether the elements lie side by side in C order.
-    flat: bool,
+    /// The distances along the axes, where it is not.
+    strides: Option<Vec<isize>>,
 }
 
 impl View {
+    fn even(run: Run, stride: isize) -> Self {
+        Self { run: Run { stride, ..run }, strides: None }
+    }
+
+    /// 1 everywhere.
+    pub fn one() -> Self {
+        Self { run: Operand::one().run, strides: None }
+    }
+
     /// The elements over a shape's axes but one, and the distance along that.
-    pub fn split(mut self, shape: &[usize], axis: usize) -> (Self, isize) {
-        if self.flat {
-            self.strides = contiguous(shape, self.run.dtype.size());
+    pub fn split(self, shape: &[usize], axis: usize) -> (Self, isize) {
+        let Self { run, strides } = self;
+        if strides.is_none() && axis + 1 == shape.len() {
+            // Of no elements, lengths may be anything.
+            let stride = run.stride.wrapping_mul(shape[axis] as isize);
+            return (Self::even(run, stride), run.stride);
         }
-        let stride = self.strides.remove(axis);
-        (Self { flat: false, ..self }, stride)
+        let mut strides = strides.unwrap_or_else(|| even(shape, run.stride));
+        let stride = strides.remove(axis);
+        (Self { run, strides: Some(strides) }, stride)
     }
 }
 
@@ -152,10 +165,12 @@ impl<'py> Array<'py> {
     /// The elements over the array's own axes.
     pub fn view(&self) -> View {
         if self.has_flag(NPY_ARRAY_C_CONTIGUOUS) {
-            // Its strides are only needed where another operand is not contiguous.
-            return View { run: self.run(), strides: Vec::new(), flat: true };
+            return View::even(self.run(), self.dtype.size() as isize);
         }
-        View { run: self.run(), strides: self.strides().to_vec(), flat: false }
+        match self.strides() {
+            &[stride] => View::even(self.run(), stride),
+            strides => View { run: self.run(), strides: Some(strides.to_vec()) },
+        }
     }
 
     /// The elements over the axes of a shape that the array is broadcast to.
@@ -167,6 +182,9 @@ impl<'py> Array<'py> {
             return Ok(self.view());
         }
         let mine = self.shape();
+        if mine.is_empty() {
+            return Ok(View::even(self.run(), 0));
+        }
         let fits = mine.len() <= shape.len()
             && mine.iter().rev().zip(shape.iter().rev()).all(|(&mine, &theirs)| mine == theirs || mine == 1);
         if !fits {
@@ -179,7 +197,7 @@ impl<'py> Array<'py> {
         }
         let mut strides = vec![0; shape.len() - mine.len()];
         strides.extend(mine.iter().zip(self.strides()).map(|(&length, &stride)| if length == 1 { 0 } else { stride }));
-        Ok(View { run: self.run(), strides, flat: false })
+        Ok(View { run: self.run(), strides: Some(strides) })
     }
 
     /// The elements over the leading axes of a shape, each the same along the others.
@@ -191,12 +209,16 @@ impl<'py> Array<'py> {
             .map(|(&length, &stride)| if length == 1 { 0 } else { stride })
             .collect();
         strides.resize(shape.len(), 0);
-        View { run: self.run(), strides, flat: false }
+        View { run: self.run(), strides: Some(strides) }
     }
 
     /// The elements over some of the array's axes.
     pub fn along(&self, axes: impl Iterator<Item = usize>) -> View {
-        View { run: self.run(), strides: axes.map(|axis| self.strides()[axis]).collect(), flat: false }
+        let strides: Vec<isize> = axes.map(|axis| self.strides()[axis]).collect();
+        match *strides {
+            [stride] => View::even(self.run(), stride),
+            _ => View { run: self.run(), strides: Some(strides) },
+        }
     }
 
     /// A new array of this one's float type, in native byte order; of float64 for integers.
@@ -362,28 +384,26 @@ impl Dtype {
 }
 
 /// A common layout of views over a shape, and their operands. `sort` as in [`Layout::new`].
-pub fn lay_out(shape: &[usize], views: &[View], sort: bool) -> (Layout, Vec<Operand>) {
-    if views.iter().all(|view| view.flat) {
-        let operands =
-            views.iter().map(|view| Operand::flat(view.run.first, view.run.dtype, view.run.swapped)).collect();
+pub fn lay_out(shape: &[usize], views: Vec<View>, sort: bool) -> (Layout, Vec<Operand>) {
+    if views.iter().all(|view| view.strides.is_none()) {
+        let operands = views.into_iter().map(|view| Operand::of_run(view.run)).collect();
         return (Layout::flat(shape.iter().product()), operands);
     }
-    let strides: Vec<Vec<isize>> = views
-        .iter()
-        .map(|view| if view.flat { contiguous(shape, view.run.dtype.size()) } else { view.strides.clone() })
+    let views: Vec<(Run, Vec<isize>)> = views
+        .into_iter()
+        .map(|View { run, strides }| (run, strides.unwrap_or_else(|| even(shape, run.stride))))
         .collect();
-    let described: Vec<(Run, &[isize])> =
-        views.iter().zip(&strides).map(|(view, strides)| (view.run, &**strides)).collect();
+    let described: Vec<(Run, &[isize])> = views.iter().map(|(run, strides)| (*run, &**strides)).collect();
     Layout::new(shape, &described, sort)
 }
 
-/// The distances along a shape's axes between elements that lie side by side in C order.
-fn contiguous(shape: &[usize], size: usize) -> Vec<isize> {
+/// The distances along a shape's axes, of elements at equal distances in C order.
+fn even(shape: &[usize], stride: isize) -> Vec<isize> {
     let mut strides = vec![0; shape.len()];
-    let mut step = size as isize;
+    let mut step = stride;
     for (stride, &length) in strides.iter_mut().zip(shape).rev() {
         *stride = step;
-        step *= length as isize;
+        step = step.wrapping_mul(length as isize);
     }
     strides
 }
