@@ -150,7 +150,7 @@ pub fn share_into<S: Send>(
     let helpers = if spread == Spread::Never { 0 } else { threads().min(tasks).saturating_sub(1) };
     if helpers == 0 {
         let caller = (spread != Spread::Never).then(|| Caller { stop, asked: Instant::now(), party: None });
-        work(&mut Tasks { claims: &claims, caller }, found);
+        work(&mut Tasks { claims: &claims, is_alone: true, caller }, found);
         return claims.outcome();
     }
     // What a forked child has of it may be half written.
@@ -158,7 +158,7 @@ pub fn share_into<S: Send>(
     let help = || {
         let theirs = catch_unwind(AssertUnwindSafe(|| {
             let mut found = new();
-            work(&mut Tasks { claims: &claims, caller: None }, &mut found);
+            work(&mut Tasks { claims: &claims, is_alone: false, caller: None }, &mut found);
             found
         }));
         others.lock().unwrap_or_else(PoisonError::into_inner).push(theirs);
@@ -167,7 +167,8 @@ pub fn share_into<S: Send>(
     if spread == Spread::AtOnce {
         party.invite();
     }
-    let mut mine = Tasks { claims: &claims, caller: Some(Caller { stop, asked: party.began, party: Some(&party) }) };
+    let caller = Caller { stop, asked: party.began, party: Some(&party) };
+    let mut mine = Tasks { claims: &claims, is_alone: false, caller: Some(caller) };
     work(&mut mine, found);
     party.end(|| _ = mine.are_stopped())?;
     drop(party);
@@ -193,6 +194,8 @@ impl Claims {
 /// A thread's claims on the tasks of a call.
 pub struct Tasks<'a> {
     claims: &'a Claims,
+    /// Whether no other thread claims any.
+    is_alone: bool,
     /// On the caller's thread, if the work is not short.
     caller: Option<Caller<'a>>,
 }
@@ -226,7 +229,13 @@ impl Iterator for Tasks<'_> {
 
     fn next(&mut self) -> Option<usize> {
         let Claims { next, end, .. } = self.claims;
-        let task = next.fetch_add(1, Ordering::Relaxed);
+        let task = if self.is_alone {
+            let task = next.load(Ordering::Relaxed);
+            next.store(task + 1, Ordering::Relaxed);
+            task
+        } else {
+            next.fetch_add(1, Ordering::Relaxed)
+        };
         if task >= *end {
             return None;
         }

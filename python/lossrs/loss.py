@@ -123,6 +123,8 @@ class Loss:
         **named: ArrayLike,
     ) -> Any:
         """Return the loss, as the function of `function_name` does."""
+        if not named and len(operands) == len(self.operands):
+            return self._kernel.value(operands, self._arrays, sample_weight, self.reduction, out)
         log_prob = self._returns_log_prob(named)
         operands, arrays = self._bind(operands, named)
         return self._kernel.value(operands, arrays, sample_weight, self.reduction, out, log_prob)
@@ -136,6 +138,8 @@ class Loss:
         **named: ArrayLike,
     ) -> tuple[Any, ...]:
         """Return the loss and its gradients with respect to the inputs, in one pass."""
+        if not named and len(operands) == len(self.operands):
+            return self._kernel.value_and_grad(operands, self._arrays, sample_weight, self.reduction, out, wrt)
         log_prob = self._returns_log_prob(named)
         operands, arrays = self._bind(operands, named)
         return self._kernel.value_and_grad(operands, arrays, sample_weight, self.reduction, out, wrt, log_prob)
@@ -268,7 +272,7 @@ def function(cls: type[Loss]) -> Any:
     def value(
         *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
     ) -> Any:
-        if len(operands) == count and not options:
+        if not options and len(operands) == count:
             return default_value(operands, None, sample_weight, reduction, out)
         log_prob = returns_log_prob(options)
         kernel, operands, chosen = resolve(names, operands, options)
@@ -277,7 +281,7 @@ def function(cls: type[Loss]) -> Any:
     def value_and_grad(
         *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
     ) -> Any:
-        if len(operands) == count and not options:
+        if not options and len(operands) == count:
             return default_value_and_grad(operands, None, sample_weight, reduction, out, None)
         wrt, log_prob = options.pop("wrt", None) if several else None, returns_log_prob(options)
         kernel, operands, chosen = resolve(names, operands, options)

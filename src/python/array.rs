@@ -25,35 +25,54 @@ pub struct Array<'py> {
     swapped: bool,
 }
 
-/// An array's elements over the axes of some shape.
-pub struct View {
-    /// From one element to the next in C order, where that is one distance.
-    run: Run,
-    /// The distances along the axes, where it is not.
-    strides: Option<Vec<isize>>,
-}
+/// An array's elements over the axes of some shape: their distances along each, or, if they are at equal distances in C order,
+/// that of its run alone.
+pub struct View(Operand);
 
 impl View {
     fn even(run: Run, stride: isize) -> Self {
-        Self { run: Run { stride, ..run }, strides: None }
+        Self(Operand::new(Run { stride, ..run }, Vec::new()))
+    }
+
+    fn strided(run: Run, strides: &[isize]) -> Self {
+        match *strides {
+            [stride] => Self::even(run, stride),
+            _ => Self(Operand::new(run, strides.to_vec())),
+        }
     }
 
     /// 1 everywhere.
     pub fn one() -> Self {
-        Self { run: Operand::one().run, strides: None }
+        Self(Operand::one())
+    }
+
+    fn is_even(&self) -> bool {
+        self.0.outer().is_empty()
+    }
+
+    fn strides(&self, shape: &[usize]) -> Vec<isize> {
+        if !self.is_even() {
+            return self.0.outer().to_vec();
+        }
+        let mut strides = vec![0; shape.len()];
+        let mut step = self.0.run.stride;
+        for (stride, &length) in strides.iter_mut().zip(shape).rev() {
+            *stride = step;
+            // Of no elements, lengths may be anything.
+            step = step.wrapping_mul(length as isize);
+        }
+        strides
     }
 
     /// The elements over a shape's axes but one, and the distance along that.
     pub fn split(self, shape: &[usize], axis: usize) -> (Self, isize) {
-        let Self { run, strides } = self;
-        if strides.is_none() && axis + 1 == shape.len() {
-            // Of no elements, lengths may be anything.
-            let stride = run.stride.wrapping_mul(shape[axis] as isize);
-            return (Self::even(run, stride), run.stride);
+        let run = self.0.run;
+        if self.is_even() && axis + 1 == shape.len() {
+            return (Self::even(run, run.stride.wrapping_mul(shape[axis] as isize)), run.stride);
         }
-        let mut strides = strides.unwrap_or_else(|| even(shape, run.stride));
+        let mut strides = self.strides(shape);
         let stride = strides.remove(axis);
-        (Self { run, strides: Some(strides) }, stride)
+        (Self::strided(run, &strides), stride)
     }
 }
 
@@ -65,6 +84,7 @@ impl<'py> Array<'py> {
     ///
     /// # Errors
     /// If its elements are not numbers that losses are made of, or it is masked.
+    #[inline]
     pub fn new(name: &'static str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let object = as_array(name, object)?;
         // SAFETY: `as_array` returns arrays.
@@ -167,10 +187,7 @@ impl<'py> Array<'py> {
         if self.has_flag(NPY_ARRAY_C_CONTIGUOUS) {
             return View::even(self.run(), self.dtype.size() as isize);
         }
-        match self.strides() {
-            &[stride] => View::even(self.run(), stride),
-            strides => View { run: self.run(), strides: Some(strides.to_vec()) },
-        }
+        View::strided(self.run(), self.strides())
     }
 
     /// The elements over the axes of a shape that the array is broadcast to.
@@ -197,7 +214,7 @@ impl<'py> Array<'py> {
         }
         let mut strides = vec![0; shape.len() - mine.len()];
         strides.extend(mine.iter().zip(self.strides()).map(|(&length, &stride)| if length == 1 { 0 } else { stride }));
-        Ok(View { run: self.run(), strides: Some(strides) })
+        Ok(View::strided(self.run(), &strides))
     }
 
     /// The elements over the leading axes of a shape, each the same along the others.
@@ -209,16 +226,13 @@ impl<'py> Array<'py> {
             .map(|(&length, &stride)| if length == 1 { 0 } else { stride })
             .collect();
         strides.resize(shape.len(), 0);
-        View { run: self.run(), strides: Some(strides) }
+        View::strided(self.run(), &strides)
     }
 
     /// The elements over some of the array's axes.
     pub fn along(&self, axes: impl Iterator<Item = usize>) -> View {
         let strides: Vec<isize> = axes.map(|axis| self.strides()[axis]).collect();
-        match *strides {
-            [stride] => View::even(self.run(), stride),
-            _ => View { run: self.run(), strides: Some(strides) },
-        }
+        View::strided(self.run(), &strides)
     }
 
     /// A new array of this one's float type, in native byte order; of float64 for integers.
@@ -385,27 +399,13 @@ impl Dtype {
 
 /// A common layout of views over a shape, and their operands. `sort` as in [`Layout::new`].
 pub fn lay_out(shape: &[usize], views: Vec<View>, sort: bool) -> (Layout, Vec<Operand>) {
-    if views.iter().all(|view| view.strides.is_none()) {
-        let operands = views.into_iter().map(|view| Operand::of_run(view.run)).collect();
-        return (Layout::flat(shape.iter().product()), operands);
+    if views.iter().all(View::is_even) {
+        return (Layout::flat(shape.iter().product()), views.into_iter().map(|View(operand)| operand).collect());
     }
-    let views: Vec<(Run, Vec<isize>)> = views
-        .into_iter()
-        .map(|View { run, strides }| (run, strides.unwrap_or_else(|| even(shape, run.stride))))
-        .collect();
-    let described: Vec<(Run, &[isize])> = views.iter().map(|(run, strides)| (*run, &**strides)).collect();
+    let strides: Vec<Vec<isize>> = views.iter().map(|view| view.strides(shape)).collect();
+    let described: Vec<(Run, &[isize])> =
+        views.iter().zip(&strides).map(|(View(operand), strides)| (operand.run, &**strides)).collect();
     Layout::new(shape, &described, sort)
-}
-
-/// The distances along a shape's axes, of elements at equal distances in C order.
-fn even(shape: &[usize], stride: isize) -> Vec<isize> {
-    let mut strides = vec![0; shape.len()];
-    let mut step = stride;
-    for (stride, &length) in strides.iter_mut().zip(shape).rev() {
-        *stride = step;
-        step = step.wrapping_mul(length as isize);
-    }
-    strides
 }
 
 /// A shape as Python writes it.

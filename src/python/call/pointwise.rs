@@ -21,28 +21,30 @@ pub struct Pointwise<'a, 'py> {
 }
 
 impl<'a, 'py> Pointwise<'a, 'py> {
+    // Inlined, as to move a call takes as long as to make it.
+    #[inline(always)]
     pub fn new(loss: &'a dyn Loss, arguments: &Arguments<'_, 'py>) -> PyResult<Self> {
-        let mut operands = [const { None }; MOST_OPERANDS];
+        let (py, reduction) = (arguments.operands.py(), arguments.reduction);
+        let operands = [const { None }; MOST_OPERANDS];
+        let mut call = Self { py, loss, operands, weight: None, sample_weight: None, reduction };
         for (i, &name) in loss.operands().iter().enumerate() {
-            operands[i] =
+            call.operands[i] =
                 if i < loss.required() { Some(arguments.operand(i, name)?) } else { arguments.array(name)? };
         }
-        let call = Self {
-            py: arguments.operands.py(),
-            loss,
-            operands,
-            weight: arguments.array("weight")?,
-            sample_weight: arguments.sample_weight()?,
-            reduction: arguments.reduction,
-        };
-        for i in 1..loss.required() {
-            if loss.shared() == Some(i) {
-                call.shared_view(call.operand(i))?;
-            } else {
-                check_same_shape(call.operand(0), call.operand(i))?;
-            }
-        }
+        call.weight = arguments.array("weight")?;
+        call.sample_weight = arguments.sample_weight()?;
+        call.check()?;
         Ok(call)
+    }
+
+    fn check(&self) -> PyResult<()> {
+        (1..self.loss.required()).try_for_each(|i| {
+            if self.loss.shared() == Some(i) {
+                self.shared_view(self.operand(i)).map(|_| ())
+            } else {
+                check_same_shape(self.operand(0), self.operand(i))
+            }
+        })
     }
 
     fn operand(&self, index: usize) -> &Array<'py> {
