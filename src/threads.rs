@@ -33,7 +33,7 @@ const WATCH: Duration = Duration::from_micros(50);
 const WORTH_CALLING: Duration = Duration::from_micros(4);
 
 /// Work that is worth waking a thread: that takes some 5 µs of the caller's time, and the thread comes 15 to 50 µs later.
-const WORTH_WAKING: Duration = Duration::from_micros(40);
+const WORTH_WAKING: Duration = Duration::from_micros(60);
 
 /// The threads that a call may use, its own among them; 0 until first asked for.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -359,7 +359,8 @@ impl Door {
     }
 }
 
-/// Waits a moment for something to be so; other threads that want the processor get it.
+/// Waits a moment for something to be so. Other threads that want the processor get it: where the system has put a helper on
+/// its caller's, one that only looked would hold up all that it waits for.
 fn watch(is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() && began.elapsed() < WATCH {

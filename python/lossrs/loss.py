@@ -193,6 +193,9 @@ class Loss:
 
 LossType = TypeVar("LossType", bound=Loss)
 
+# Types of options whose values stay what they are.
+_PLAIN = (bool, int, float, str, type(None))
+
 
 def _restore(cls: type[Loss], options: dict[str, Any]) -> Loss:
     return cls(**options)
@@ -242,6 +245,8 @@ def function(cls: type[Loss]) -> Any:
         field.name: field.default for field in dataclasses.fields(cls) if field.name != "reduction"
     }
     several, has_log_prob = len(cls.inputs) > 1, default.has_log_prob
+    # The kernels of a few calls with options, which calls mostly repeat, by the options' values and types.
+    kept: dict[Any, _lossrs.Loss] = {}
 
     def returns_log_prob(options: dict[str, Any]) -> bool:
         return bool(has_log_prob and options.pop("return_log_prob", False))
@@ -250,6 +255,14 @@ def function(cls: type[Loss]) -> Any:
         names: tuple[str, ...], given: tuple[Any, ...], options: dict[str, Any]
     ) -> tuple[_lossrs.Loss, tuple[Any, ...], dict[str, Any] | None]:
         """Return the kernel of a call's own options, its operands, and the options that are arrays."""
+        key = None
+        if len(given) == len(names):
+            key = (*options.items(), *map(type, options.values()))
+            try:
+                if kernel := kept.get(key):
+                    return kernel, given, None
+            except TypeError:  # an array has no hash
+                key = None
         # The first option that is an array may follow the operands.
         if len(given) == len(names) + 1 and arrays:
             if arrays[0] in options:
@@ -267,7 +280,12 @@ def function(cls: type[Loss]) -> Any:
         parameters: dict[str, Any] = {
             option: value for option, value in defaults.items() if option not in arrays
         } | options
-        return cls.make_kernel(**parameters), operands, chosen or None
+        kernel = cls.make_kernel(**parameters)
+        if key and not chosen and all(isinstance(value, _PLAIN) for value in options.values()):
+            if len(kept) >= 16:
+                kept.clear()
+            kept[key] = kernel
+        return kernel, operands, chosen or None
 
     def value(
         *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any

@@ -24,6 +24,12 @@ const LEAST_PER_TASK: usize = 8 * STEP;
 /// Tasks for each thread, of work that is not large: they end at about the same time.
 const TASKS_PER_THREAD: usize = 8;
 
+/// Elements from which a last block is worth two: one of whole grains, and one of what is left.
+const WORTH_CUTTING: usize = 3 * GRAIN;
+/// The largest exponent of a value that is expected before any is known, for [`ExactSum::add_lanes`]: values below 64, of which
+/// doubles may be as small as 2^−29.
+const FIRST_GUESS: i32 = 5;
+
 /// Room for what a formula says of a block.
 pub struct Jets<T> {
     value: Block<T>,
@@ -451,7 +457,7 @@ impl Call<'_> {
                     slope: [const { Block::new() }; MOST_SLOPES],
                     curvature: [const { Block::new() }; MOST_SLOPES],
                 },
-                guess: 0,
+                guess: FIRST_GUESS,
                 shares: [0.0; 2],
             };
             let operands = self.operands.iter().zip(&mut state.operands);
@@ -462,10 +468,17 @@ impl Call<'_> {
                 unsafe { room.prepare(isa, self.layout, operand) };
             });
             while let Some(task) = tasks.next() {
-                let end = len.min((task + 1) * per_task);
-                for start in (task * per_task..end).step_by(STEP) {
+                let (mut start, end) = (task * per_task, len.min((task + 1) * per_task));
+                while start < end {
+                    let len = match end - start {
+                        STEP.. => STEP,
+                        // Whole grains may be added up as they are evaluated.
+                        left @ WORTH_CUTTING.. => left / GRAIN * GRAIN,
+                        left => left,
+                    };
                     // SAFETY: the caller's, and no other task has this block.
-                    unsafe { self.block(isa, loss, &mut state, found, start, STEP.min(end - start)) };
+                    unsafe { self.block(isa, loss, &mut state, found, start, len) };
+                    start += len;
                     if per_task > ELEMENTS_PER_TASK && tasks.are_stopped() {
                         break;
                     }
