@@ -110,8 +110,12 @@ impl From<crate::threads::Interrupted> for Failure {
     }
 }
 
-/// Elements of work below which it stays on the caller's thread: handing it over would cost more.
+/// Elements of work from which other threads are called in at once.
 pub const SPREAD_FROM: usize = 1 << 16;
+
+/// Elements of work below which it stays on the caller's thread, and keeps the interpreter: any hand-over would cost more. From
+/// here to [`SPREAD_FROM`] a driver may leave it to the work's duration whether other threads are called in.
+pub const ALONE_BELOW: usize = 1 << 14;
 
 /// Bytes of output from which it is written past the caches.
 const STREAM_FROM: usize = 1 << 22;

@@ -4,18 +4,21 @@
 //! after its tasks are done is turned away, so a call never waits for a thread to wake, nor for another call's work. Nothing
 //! here depends on which thread did what: callers merge what the threads found by operations that commute.
 //!
+//! To wake a thread takes longer than a short call. So a thread that has nothing to do watches for a moment before it sleeps,
+//! a call whose tasks may be short works the first of them alone to see what the others are worth, and a caller wakes one
+//! thread at most: each that comes wakes the next.
+//!
 //! A pool does not survive `fork`: its threads are gone and its locks may be held for ever. The child of a fork therefore
-//! never touches an inherited pool, not even to drop it, and builds its own at the first call that wants one. What is shared
-//! between calls is atomics, never a lock, so there is none to inherit.
+//! never touches an inherited pool, not even to drop it, and builds its own at the first call that wants one.
 
+use std::cell::OnceCell;
+use std::collections::VecDeque;
 use std::mem::{ManuallyDrop, transmute};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
-
-use rayon::ThreadPool;
 
 /// More threads than this are not asked of a machine.
 const MOST_THREADS: usize = 1024;
@@ -23,34 +26,47 @@ const MOST_THREADS: usize = 1024;
 /// How long the caller works before it looks whether it shall stop.
 pub const PATIENCE: Duration = Duration::from_millis(40);
 
+/// How long a thread that waits looks for what it waits for before it sleeps.
+const WATCH: Duration = Duration::from_micros(50);
+
+/// Work that is worth a thread that watches: to call it in and to wait for its last task takes about 1 µs.
+const WORTH_CALLING: Duration = Duration::from_micros(4);
+
+/// Work that is worth waking a thread: that takes some 5 µs of the caller's time, and the thread comes 15 to 50 µs later.
+const WORTH_WAKING: Duration = Duration::from_micros(60);
+
 /// The threads that a call may use, its own among them; 0 until first asked for.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts the forks that led to this process.
 static GENERATION: AtomicUsize = AtomicUsize::new(0);
 
-/// The newest pool, of this process or inherited. Pools are leaked: a thread may still be inside one.
+/// The pool of this process, or an inherited one. Pools are leaked: their threads never end.
 static POOL: AtomicPtr<Pool> = AtomicPtr::new(std::ptr::null_mut());
-
-/// The process in which a thread is building a pool, as its generation + 1; 0 if there is none.
-static BUILDING: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the system has refused threads and nobody has been told.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// Threads of this process. A pool that is too small is not replaced but added to.
-struct Pool {
-    generation: usize,
-    /// The threads that were asked for, those of the smaller pools among them.
-    asked: usize,
-    /// Those of them that this pool adds, if they came.
-    added: Option<ThreadPool>,
-    smaller: Option<&'static Pool>,
-}
-
 /// The caller wanted to stop before the work was done, or was forked and is the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted;
+
+/// When other threads are called in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Never: the work is short, and is not interrupted either.
+    Never,
+    /// If the first task shows that the others are worth it.
+    IfWorth,
+    /// At once.
+    AtOnce,
+}
+
+impl From<bool> for Spread {
+    fn from(spread: bool) -> Self {
+        if spread { Self::AtOnce } else { Self::Never }
+    }
+}
 
 /// The number of threads that a call may use.
 pub fn threads() -> usize {
@@ -94,55 +110,117 @@ fn default_threads(variable: impl Fn(&str) -> Option<String>) -> usize {
 /// Shares `tasks` tasks, numbered from 0, among threads. Each calls `work`, which claims tasks until there are none and
 /// returns what it found; findings are merged, in an order that `merge` must not depend on.
 ///
-/// `spread` says whether the work is worth other threads; `stop` is asked from time to time, on the caller's thread only.
+/// `stop` is asked from time to time, on the caller's thread only.
 ///
 /// # Errors
 /// If `stop` said so, or forked; some of the tasks have then been worked.
 pub fn share<S: Send>(
     tasks: usize,
-    spread: bool,
+    spread: impl Into<Spread>,
     stop: &dyn Fn() -> bool,
     work: impl Fn(&mut Tasks<'_>) -> S + Sync,
     mut merge: impl FnMut(&mut S, &S),
 ) -> Result<S, Interrupted> {
-    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let claims = |stop| Tasks { next: &next, end: tasks, stopped: &stopped, stop };
-    let helpers = if spread { threads().min(tasks).saturating_sub(1) } else { 0 };
+    let mut found = None;
+    let work = |tasks: &mut Tasks<'_>, found: &mut Option<S>| *found = Some(work(tasks));
+    let merge = |found: &mut Option<S>, other: &Option<S>| {
+        if let (Some(found), Some(other)) = (found, other) {
+            merge(found, other);
+        }
+    };
+    share_into(&mut found, tasks, spread.into(), stop, || None, work, merge)?;
+    Ok(found.unwrap_or_else(|| unreachable!("the caller has worked")))
+}
+
+/// [`share`], where threads add to what is there: the caller to `found`, others to a `new` one each. It copies nothing, which
+/// counts where the work is short.
+///
+/// # Errors
+/// As [`share`].
+pub fn share_into<S: Send>(
+    found: &mut S,
+    tasks: usize,
+    spread: Spread,
+    stop: &dyn Fn() -> bool,
+    new: impl Fn() -> S + Sync,
+    work: impl Fn(&mut Tasks<'_>, &mut S) + Sync,
+    mut merge: impl FnMut(&mut S, &S),
+) -> Result<(), Interrupted> {
+    let claims = Claims { next: AtomicUsize::new(0), end: tasks, stopped: AtomicBool::new(false) };
+    let helpers = if spread == Spread::Never { 0 } else { threads().min(tasks).saturating_sub(1) };
+    if helpers == 0 {
+        let caller = (spread != Spread::Never).then(|| Caller { stop, asked: Instant::now(), party: None });
+        work(&mut Tasks { claims: &claims, is_alone: true, caller }, found);
+        return claims.outcome();
+    }
     // What a forked child has of it may be half written.
     let others = ManuallyDrop::new(Mutex::new(Vec::with_capacity(helpers)));
     let help = || {
-        let found = catch_unwind(AssertUnwindSafe(|| work(&mut claims(None))));
-        others.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+        let theirs = catch_unwind(AssertUnwindSafe(|| {
+            let mut found = new();
+            work(&mut Tasks { claims: &claims, is_alone: false, caller: None }, &mut found);
+            found
+        }));
+        others.lock().unwrap_or_else(PoisonError::into_inner).push(theirs);
     };
-    let mut mine = claims(spread.then(|| (stop, Instant::now())));
-    let mut found = with_help(helpers, &help, &mut mine, &work)?;
-    for other in ManuallyDrop::into_inner(others).into_inner().unwrap_or_else(PoisonError::into_inner) {
-        merge(&mut found, &other.unwrap_or_else(|panic| resume_unwind(panic)));
+    let party = Party { help: &help, helpers, began: Instant::now(), there: OnceCell::new() };
+    if spread == Spread::AtOnce {
+        party.invite();
     }
-    if stopped.into_inner() { Err(Interrupted) } else { Ok(found) }
+    let caller = Caller { stop, asked: party.began, party: Some(&party) };
+    let mut mine = Tasks { claims: &claims, is_alone: false, caller: Some(caller) };
+    work(&mut mine, found);
+    party.end(|| _ = mine.are_stopped())?;
+    drop(party);
+    for other in ManuallyDrop::into_inner(others).into_inner().unwrap_or_else(PoisonError::into_inner) {
+        merge(found, &other.unwrap_or_else(|panic| resume_unwind(panic)));
+    }
+    claims.outcome()
+}
+
+/// What is left of a call's tasks.
+struct Claims {
+    next: AtomicUsize,
+    end: usize,
+    stopped: AtomicBool,
+}
+
+impl Claims {
+    fn outcome(&self) -> Result<(), Interrupted> {
+        if self.stopped.load(Ordering::Relaxed) { Err(Interrupted) } else { Ok(()) }
+    }
 }
 
 /// A thread's claims on the tasks of a call.
 pub struct Tasks<'a> {
-    next: &'a AtomicUsize,
-    end: usize,
-    stopped: &'a AtomicBool,
-    /// Of the caller's thread: whom to ask whether to stop, and when it last did.
-    stop: Option<(&'a dyn Fn() -> bool, Instant)>,
+    claims: &'a Claims,
+    /// Whether no other thread claims any.
+    is_alone: bool,
+    /// On the caller's thread, if the work is not short.
+    caller: Option<Caller<'a>>,
+}
+
+/// What the caller's thread does between tasks.
+struct Caller<'a> {
+    /// Whom to ask whether to stop, and when it last did.
+    stop: &'a dyn Fn() -> bool,
+    asked: Instant,
+    /// Whom to call in.
+    party: Option<&'a Party<'a>>,
 }
 
 impl Tasks<'_> {
     /// Whether the call shall stop; a task that takes long asks from time to time.
     pub fn are_stopped(&mut self) -> bool {
-        if let Some((stop, asked)) = &mut self.stop
+        if let Some(Caller { stop, asked, .. }) = &mut self.caller
             && asked.elapsed() >= PATIENCE
         {
             if stop() {
-                self.stopped.store(true, Ordering::Relaxed);
+                self.claims.stopped.store(true, Ordering::Relaxed);
             }
             *asked = Instant::now();
         }
-        self.stopped.load(Ordering::Relaxed)
+        self.claims.stopped.load(Ordering::Relaxed)
     }
 }
 
@@ -150,173 +228,267 @@ impl Iterator for Tasks<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        let task = self.next.fetch_add(1, Ordering::Relaxed);
-        (task < self.end && !self.are_stopped()).then_some(task)
+        let Claims { next, end, .. } = self.claims;
+        let task = if self.is_alone {
+            let task = next.load(Ordering::Relaxed);
+            next.store(task + 1, Ordering::Relaxed);
+            task
+        } else {
+            next.fetch_add(1, Ordering::Relaxed)
+        };
+        if task >= *end {
+            return None;
+        }
+        if task == 1
+            && let Some(Caller { party: Some(party), .. }) = self.caller
+        {
+            // If nobody has been called in, the caller has worked the first task, and no other yet.
+            party.invite_if_worth(end - 1);
+        }
+        (!self.are_stopped()).then_some(task)
     }
 }
 
-/// Works the caller's tasks, while as many threads of the pool as are free, up to `helpers`, call `help`, which must not
-/// panic. None of them is in it any more when this returns.
-///
-/// # Errors
-/// If the caller was forked meanwhile and this is the child: what helpers did is lost.
-fn with_help<R>(
+/// The threads that help a call.
+struct Party<'a> {
+    /// What each of them does; it must not panic.
+    help: &'a (dyn Fn() + Sync),
+    /// How many are wanted.
     helpers: usize,
-    help: &(dyn Fn() + Sync),
-    tasks: &mut Tasks<'_>,
-    work: impl FnOnce(&mut Tasks<'_>) -> R,
-) -> Result<R, Interrupted> {
-    /// A pointer to `help` that outlives it.
-    #[derive(Clone, Copy)]
-    struct Help(*const (dyn Fn() + Sync));
-    // SAFETY: what it points to is `Sync`.
-    unsafe impl Send for Help {}
+    began: Instant,
+    /// Where they come in, when they have been called.
+    there: OnceCell<(&'static Pool, Arc<Door>)>,
+}
 
-    impl Help {
-        /// # Safety
-        /// `help` must live.
-        unsafe fn call(self) {
-            // SAFETY: the caller's.
-            unsafe { (*self.0)() }
+impl Party<'_> {
+    /// Calls in as many threads of the pool as are free, now or before the tasks are done.
+    fn invite(&self) {
+        if let Some(pool) = pool(self.helpers) {
+            // SAFETY: `end`, which is called before this is gone, does not return, nor unwind, while a thread is inside the
+            // door, and later none gets in.
+            let door = Arc::new(unsafe { Door::open(self.help) });
+            pool.invite(&door, self.helpers);
+            _ = self.there.set((pool, door));
         }
     }
 
-    let Some(pool) = (helpers > 0).then(|| pool(helpers)).flatten() else { return Ok(work(tasks)) };
-    // SAFETY: only the lifetime changes, of what is followed under the condition below.
-    #[allow(clippy::transmute_ptr_to_ptr, reason = "a cast cannot change the lifetime of a trait object")]
-    let help = Help(unsafe { transmute::<*const (dyn Fn() + Sync), *const (dyn Fn() + Sync + 'static)>(help) });
-    let door = Door::open();
-    let shut = ShutOnDrop(&door);
-    pool.spawn(helpers, &|| {
-        let door = Arc::clone(&door);
-        move || {
-            if door.enter() {
-                // SAFETY: this function does not return, nor unwind, while a thread is inside the door.
-                unsafe { help.call() };
-                door.leave();
+    /// Does so if what is left is worth it: so many tasks, if they are like the one that was done.
+    fn invite_if_worth(&self, tasks: usize) {
+        if self.there.get().is_none() {
+            let is_watched = Pool::of_this_process().is_some_and(|pool| pool.watching.load(Ordering::Relaxed) > 0);
+            let enough = if is_watched { WORTH_CALLING } else { WORTH_WAKING };
+            let left = self.began.elapsed().saturating_mul(tasks.try_into().unwrap_or(u32::MAX));
+            if left >= enough {
+                self.invite();
             }
         }
-    });
-    let result = work(tasks);
-    door.shut(|| _ = tasks.are_stopped());
-    drop(shut);
-    if GENERATION.load(Ordering::Relaxed) == pool.generation { Ok(result) } else { Err(Interrupted) }
+    }
+
+    /// Lets nobody in any more, and waits until all have left.
+    ///
+    /// # Errors
+    /// If the caller was forked meanwhile and this is the child: what helpers did is lost.
+    fn end(&self, meanwhile: impl FnMut()) -> Result<(), Interrupted> {
+        let Some((pool, door)) = self.there.get() else { return Ok(()) };
+        door.shut(pool, meanwhile);
+        if pool.is_of_this_process() {
+            pool.withdraw(door);
+            Ok(())
+        } else {
+            Err(Interrupted)
+        }
+    }
+}
+
+impl Drop for Party<'_> {
+    /// For the case of a panic.
+    fn drop(&mut self) {
+        _ = self.end(|| ());
+    }
 }
 
 /// Where helpers enter a call and leave it, until the caller shuts it.
 struct Door {
     /// The helpers inside; [`SHUT`](Self::SHUT) besides if no more may enter.
     inside: AtomicUsize,
+    /// What a helper does inside.
+    help: *const (dyn Fn() + Sync),
     caller: Thread,
-    generation: usize,
 }
+
+// SAFETY: what `help` points to is `Sync`, and lives as `open` demands.
+unsafe impl Send for Door {}
+// SAFETY: as above.
+unsafe impl Sync for Door {}
 
 impl Door {
     const SHUT: usize = 1 << (usize::BITS - 1);
 
-    fn open() -> Arc<Self> {
-        let generation = GENERATION.load(Ordering::Relaxed);
-        Arc::new(Self { inside: AtomicUsize::new(0), caller: thread::current(), generation })
+    /// # Safety
+    /// `help` must live until the door has been shut.
+    unsafe fn open(help: &(dyn Fn() + Sync)) -> Self {
+        // SAFETY: only the lifetime changes, of what is followed inside the door alone.
+        #[allow(clippy::transmute_ptr_to_ptr, reason = "a cast cannot change the lifetime of a trait object")]
+        let help = unsafe { transmute::<*const (dyn Fn() + Sync), *const (dyn Fn() + Sync + 'static)>(help) };
+        Self { inside: AtomicUsize::new(0), help, caller: thread::current() }
     }
 
-    fn enter(&self) -> bool {
+    /// Helps, unless the door is shut.
+    fn enter(&self) {
         let entered = |inside| (inside & Self::SHUT == 0).then_some(inside + 1);
-        self.inside.fetch_update(Ordering::Acquire, Ordering::Relaxed, entered).is_ok()
-    }
-
-    fn leave(&self) {
-        // Releases what was done inside to the caller.
-        if self.inside.fetch_sub(1, Ordering::Release) == Self::SHUT + 1 {
-            self.caller.unpark();
+        if self.inside.fetch_update(Ordering::Acquire, Ordering::Relaxed, entered).is_ok() {
+            // SAFETY: the door is not shut while a thread is inside.
+            unsafe { (*self.help)() };
+            // Releases what was done inside to the caller.
+            if self.inside.fetch_sub(1, Ordering::Release) == Self::SHUT + 1 {
+                self.caller.unpark();
+            }
         }
     }
 
     /// Lets nobody in any more, and waits until all have left; in a forked child nobody is inside.
-    fn shut(&self, mut meanwhile: impl FnMut()) {
-        let mut inside = self.inside.fetch_or(Self::SHUT, Ordering::Acquire) | Self::SHUT;
-        while inside != Self::SHUT && GENERATION.load(Ordering::Relaxed) == self.generation {
+    fn shut(&self, pool: &Pool, mut meanwhile: impl FnMut()) {
+        self.inside.fetch_or(Self::SHUT, Ordering::Relaxed);
+        let is_over = || self.inside.load(Ordering::Acquire) == Self::SHUT || !pool.is_of_this_process();
+        // They are in their last tasks.
+        watch(is_over);
+        while !is_over() {
             thread::park_timeout(PATIENCE);
             meanwhile();
-            inside = self.inside.load(Ordering::Acquire);
         }
     }
 }
 
-/// For the case of a panic.
-struct ShutOnDrop<'a>(&'a Door);
-
-impl Drop for ShutOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.shut(|| ());
+/// Waits a moment for something to be so. Other threads that want the processor get it: where the system has put a helper on
+/// its caller's, one that only looked would hold up all that it waits for.
+fn watch(is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() && began.elapsed() < WATCH {
+        (0..16).for_each(|_| std::hint::spin_loop());
+        thread::yield_now();
     }
+}
+
+/// The threads of a process. A pool that is too small is added to.
+struct Pool {
+    generation: usize,
+    /// The threads that the system was asked for.
+    asked: AtomicUsize,
+    /// The threads that watch for calls.
+    watching: AtomicUsize,
+    /// The length of the queue, for those that watch.
+    calls: AtomicUsize,
+    queue: Mutex<Queue>,
+    /// Wakes those that sleep.
+    bell: Condvar,
+}
+
+/// The calls that want threads, and the threads that sleep.
+struct Queue {
+    /// Their doors, and how many more may come to each.
+    calls: VecDeque<(Arc<Door>, usize)>,
+    sleeping: usize,
 }
 
 impl Pool {
-    /// Hands a job to each of so many threads, or to all that there are.
-    fn spawn<J: FnOnce() + Send + 'static>(&self, threads: usize, job: &dyn Fn() -> J) {
-        let left = match &self.added {
-            Some(added) => {
-                let here = threads.min(added.current_num_threads());
-                (0..here).for_each(|_| added.spawn(job()));
-                threads - here
-            }
-            None => threads,
-        };
-        if let Some(smaller) = self.smaller {
-            smaller.spawn(left, job);
-        }
-    }
-}
-
-/// A pool of this process of so many threads, or of those that the system gives.
-fn pool(helpers: usize) -> Option<&'static Pool> {
-    let newest = |generation| {
+    fn of_this_process() -> Option<&'static Self> {
         // SAFETY: pools are leaked, so a pointer that was published stays valid; a fork's child has a copy of it.
-        unsafe { POOL.load(Ordering::Acquire).as_ref() }.filter(|pool: &&Pool| pool.generation == generation)
-    };
-    let is_enough = |pool: &&Pool| pool.asked >= helpers;
-    let generation = GENERATION.load(Ordering::Relaxed);
-    if let Some(pool) = newest(generation).filter(is_enough) {
-        return Some(pool);
+        unsafe { POOL.load(Ordering::Acquire).as_ref() }.filter(|pool| pool.is_of_this_process())
     }
-    // Before anything that a child could inherit.
-    if !watch_forks() {
-        return None;
+
+    fn is_of_this_process(&self) -> bool {
+        self.generation == GENERATION.load(Ordering::Relaxed)
     }
-    // One thread builds. The others do not wait for it, but make do with what there is; nor does the child of a fork that
-    // came meanwhile.
-    let building = BUILDING.load(Ordering::Relaxed);
-    if building == generation + 1
-        || BUILDING.compare_exchange(building, generation + 1, Ordering::Acquire, Ordering::Relaxed).is_err()
-    {
-        return newest(generation);
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let smaller = newest(generation);
-    let pool = smaller.filter(is_enough).unwrap_or_else(|| {
-        let asked = helpers.max(threads().saturating_sub(1));
-        let added = build(asked - smaller.map_or(0, |smaller| smaller.asked));
-        let built = Box::leak(Box::new(Pool { generation, asked, added, smaller }));
-        POOL.store(built, Ordering::Release);
-        built
-    });
-    BUILDING.store(0, Ordering::Release);
-    Some(pool)
+
+    /// Calls so many threads to a door.
+    fn invite(&self, door: &Arc<Door>, threads: usize) {
+        let mut queue = self.queue();
+        queue.calls.push_back((Arc::clone(door), threads));
+        self.go_on(queue);
+    }
+
+    /// Takes back what is left of an invitation.
+    fn withdraw(&self, door: &Arc<Door>) {
+        if self.calls.load(Ordering::Relaxed) > 0 {
+            let mut queue = self.queue();
+            queue.calls.retain(|(other, _)| !Arc::ptr_eq(other, door));
+            self.calls.store(queue.calls.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Leaves the queue; if calls are waiting there and no thread is about to look, wakes one.
+    fn go_on(&self, queue: MutexGuard<'_, Queue>) {
+        self.calls.store(queue.calls.len(), Ordering::Relaxed);
+        let wakes = !queue.calls.is_empty() && queue.sleeping > 0 && self.watching.load(Ordering::Relaxed) == 0;
+        drop(queue);
+        if wakes {
+            self.bell.notify_one();
+        }
+    }
+
+    /// What a thread of the pool does.
+    fn serve(&self) {
+        leave_signals();
+        loop {
+            self.watching.fetch_add(1, Ordering::Relaxed);
+            watch(|| self.calls.load(Ordering::Relaxed) > 0);
+            let mut queue = self.queue();
+            // Who joins the queue after this sees that nobody watches.
+            self.watching.fetch_sub(1, Ordering::Relaxed);
+            while queue.calls.is_empty() {
+                queue.sleeping += 1;
+                queue = self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.sleeping -= 1;
+            }
+            let Some((first, threads)) = queue.calls.front_mut() else { continue };
+            let door = Arc::clone(first);
+            *threads -= 1;
+            if *threads == 0 {
+                queue.calls.pop_front();
+            }
+            self.go_on(queue);
+            door.enter();
+        }
+    }
 }
 
-/// Starts so many threads, or fewer where the system refuses.
-fn build(asked: usize) -> Option<ThreadPool> {
-    let mut threads = asked;
-    while threads > 0 {
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("lossrs-{i}"));
-        if let Ok(pool) = builder.start_handler(|_| leave_signals()).build() {
-            return Some(pool);
+/// The pool of this process, with so many threads or those that the system gives.
+fn pool(helpers: usize) -> Option<&'static Pool> {
+    let pool = match Pool::of_this_process() {
+        Some(pool) => pool,
+        // Before anything that a child could inherit.
+        None if !watch_forks() => return None,
+        None => {
+            let inherited = POOL.load(Ordering::Acquire);
+            let new = Box::into_raw(Box::new(Pool {
+                generation: GENERATION.load(Ordering::Relaxed),
+                asked: AtomicUsize::new(0),
+                watching: AtomicUsize::new(0),
+                calls: AtomicUsize::new(0),
+                queue: Mutex::new(Queue { calls: VecDeque::new(), sleeping: 0 }),
+                bell: Condvar::new(),
+            }));
+            // Where another thread was quicker, its pool is as good, and this one is leaked.
+            _ = POOL.compare_exchange(inherited, new, Ordering::AcqRel, Ordering::Relaxed);
+            Pool::of_this_process()?
         }
-        REFUSED.store(true, Ordering::Relaxed);
-        threads /= 2;
-        // Those that came have yet to go; until then they count.
-        thread::sleep(Duration::from_millis(10));
+    };
+    // One thread adds to it. The others do not wait for it, but make do with what there is.
+    let asked = pool.asked.load(Ordering::Relaxed);
+    let wanted = helpers.max(threads().saturating_sub(1));
+    if asked < helpers && pool.asked.compare_exchange(asked, wanted, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        for number in asked..wanted {
+            if thread::Builder::new().name(format!("lossrs-{number}")).spawn(|| pool.serve()).is_err() {
+                REFUSED.store(true, Ordering::Relaxed);
+                break;
+            }
+        }
     }
-    None
+    Some(pool)
 }
 
 /// Has the process's signals go to other threads than this, whose owners know what they block; what a thread does to itself
@@ -362,8 +534,9 @@ fn watch_forks() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
-    fn sum(tasks: usize, spread: bool) -> usize {
+    fn sum(tasks: usize, spread: impl Into<Spread>) -> usize {
         let work = |claims: &mut Tasks<'_>| claims.sum();
         share(tasks, spread, &|| false, work, |a: &mut usize, b| *a += b).unwrap()
     }
@@ -374,6 +547,7 @@ mod tests {
             let expected = tasks * tasks.saturating_sub(1) / 2;
             assert_eq!(sum(tasks, false), expected);
             assert_eq!(sum(tasks, true), expected);
+            assert_eq!(sum(tasks, Spread::IfWorth), expected);
         }
     }
 
@@ -406,6 +580,32 @@ mod tests {
             (0..100).for_each(|_| assert_eq!(sum(100, true), 4950));
             done.store(true, Ordering::Relaxed);
         });
+    }
+
+    #[test]
+    fn tasks_that_take_long_are_spread() {
+        for spread in [Spread::IfWorth, Spread::AtOnce] {
+            let work = |claims: &mut Tasks<'_>| {
+                let tasks = claims.map(|_| thread::sleep(Duration::from_millis(1))).count();
+                HashSet::from_iter((tasks > 0).then(|| thread::current().id()))
+            };
+            let call = || share(200, spread, &|| false, work, |a: &mut HashSet<_>, b| a.extend(b)).unwrap();
+            while call().len() < 3 {
+                set_threads(3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_queue_keeps_no_call_that_is_over() {
+        set_threads(2);
+        (0..100).for_each(|_| assert_eq!(sum(100, true), 4950));
+        let over = |(door, _): &(Arc<Door>, usize)| door.inside.load(Ordering::Relaxed) == Door::SHUT;
+        let pool = Pool::of_this_process().unwrap();
+        // Those of other tests may be about to be taken back.
+        while pool.queue().calls.iter().any(over) {
+            thread::yield_now();
+        }
     }
 
     #[test]

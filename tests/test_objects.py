@@ -264,3 +264,16 @@ def test_kernels_check_their_parameters():
         _lossrs.Loss("no_loss")
     with pytest.raises(ValueError, match="delta is missing"):
         _lossrs.Loss("huber_loss")
+
+
+def test_a_function_checks_its_options_whatever_it_was_called_with_before(rng):
+    x, labels = rng.normal(size=(4, 3)), np.array([0, 1, 1, 2])
+    for _ in range(2):
+        assert F.cross_entropy(x, labels, ignore_index=1) == F.cross_entropy(x[::3], labels[::3])
+        with pytest.raises(TypeError, match="ignore_index must be an integer, got float"):
+            F.cross_entropy(x, labels, ignore_index=1.0)
+        with pytest.raises(TypeError, match="two values for 'weight'"):
+            F.cross_entropy(x, labels, None, weight=None)
+    for delta in range(1, 40):
+        assert F.huber_loss(x, 0 * x, delta=delta) == lossrs.HuberLoss(delta=delta)(x, 0 * x)
+        assert F.huber_loss(x, 0 * x, delta=delta) == F.huber_loss(x, 0 * x, None, delta=delta)

@@ -123,6 +123,8 @@ class Loss:
         **named: ArrayLike,
     ) -> Any:
         """Return the loss, as the function of `function_name` does."""
+        if not named and len(operands) == len(self.operands):
+            return self._kernel.value(operands, self._arrays, sample_weight, self.reduction, out)
         log_prob = self._returns_log_prob(named)
         operands, arrays = self._bind(operands, named)
         return self._kernel.value(operands, arrays, sample_weight, self.reduction, out, log_prob)
@@ -136,6 +138,8 @@ class Loss:
         **named: ArrayLike,
     ) -> tuple[Any, ...]:
         """Return the loss and its gradients with respect to the inputs, in one pass."""
+        if not named and len(operands) == len(self.operands):
+            return self._kernel.value_and_grad(operands, self._arrays, sample_weight, self.reduction, out, wrt)
         log_prob = self._returns_log_prob(named)
         operands, arrays = self._bind(operands, named)
         return self._kernel.value_and_grad(operands, arrays, sample_weight, self.reduction, out, wrt, log_prob)
@@ -189,6 +193,9 @@ class Loss:
 
 LossType = TypeVar("LossType", bound=Loss)
 
+# Types of options whose values stay what they are.
+_PLAIN = (bool, int, float, str, type(None))
+
 
 def _restore(cls: type[Loss], options: dict[str, Any]) -> Loss:
     return cls(**options)
@@ -238,6 +245,8 @@ def function(cls: type[Loss]) -> Any:
         field.name: field.default for field in dataclasses.fields(cls) if field.name != "reduction"
     }
     several, has_log_prob = len(cls.inputs) > 1, default.has_log_prob
+    # The kernels of a few calls with options, which calls mostly repeat, by the options' values and types.
+    kept: dict[Any, _lossrs.Loss] = {}
 
     def returns_log_prob(options: dict[str, Any]) -> bool:
         return bool(has_log_prob and options.pop("return_log_prob", False))
@@ -246,6 +255,14 @@ def function(cls: type[Loss]) -> Any:
         names: tuple[str, ...], given: tuple[Any, ...], options: dict[str, Any]
     ) -> tuple[_lossrs.Loss, tuple[Any, ...], dict[str, Any] | None]:
         """Return the kernel of a call's own options, its operands, and the options that are arrays."""
+        key = None
+        if len(given) == len(names):
+            key = (*options.items(), *map(type, options.values()))
+            try:
+                if kernel := kept.get(key):
+                    return kernel, given, None
+            except TypeError:  # an array has no hash
+                key = None
         # The first option that is an array may follow the operands.
         if len(given) == len(names) + 1 and arrays:
             if arrays[0] in options:
@@ -263,12 +280,17 @@ def function(cls: type[Loss]) -> Any:
         parameters: dict[str, Any] = {
             option: value for option, value in defaults.items() if option not in arrays
         } | options
-        return cls.make_kernel(**parameters), operands, chosen or None
+        kernel = cls.make_kernel(**parameters)
+        if key and not chosen and all(isinstance(value, _PLAIN) for value in options.values()):
+            if len(kept) >= 16:
+                kept.clear()
+            kept[key] = kernel
+        return kernel, operands, chosen or None
 
     def value(
         *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
     ) -> Any:
-        if len(operands) == count and not options:
+        if not options and len(operands) == count:
             return default_value(operands, None, sample_weight, reduction, out)
         log_prob = returns_log_prob(options)
         kernel, operands, chosen = resolve(names, operands, options)
@@ -277,7 +299,7 @@ def function(cls: type[Loss]) -> Any:
     def value_and_grad(
         *operands: Any, reduction: Any = "mean", sample_weight: Any = None, out: Any = None, **options: Any
     ) -> Any:
-        if len(operands) == count and not options:
+        if not options and len(operands) == count:
             return default_value_and_grad(operands, None, sample_weight, reduction, out, None)
         wrt, log_prob = options.pop("wrt", None) if several else None, returns_log_prob(options)
         kernel, operands, chosen = resolve(names, operands, options)

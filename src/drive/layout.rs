@@ -24,7 +24,7 @@ pub struct Operand {
 static ONE: f64 = 1.0;
 
 impl Layout {
-    /// `len` elements, side by side in every operand.
+    /// `len` elements, at equal distances in every operand.
     pub const fn flat(len: usize) -> Self {
         Self { outer: Vec::new(), inner: len }
     }
@@ -127,17 +127,20 @@ impl Layout {
     ) -> &'a [T] {
         debug_assert!(len <= BLOCK);
         let padded = len.next_multiple_of(GRAIN);
-        if padded == len
-            && let Some(run) = self.one_run(operand, start, len)
-            // SAFETY: the run holds `len` elements from `start` on, and the caller's word for them.
-            && let Some(slice) = unsafe { run.as_slice(len) }
+        // SAFETY: the run holds `len` elements from `start` on, and the caller's word for them.
+        let slice = self.one_run(operand, start, len).and_then(|run| unsafe { run.as_slice(len) });
+        if let Some(slice) = slice
+            && padded == len
         {
             return slice;
         }
         // SAFETY: the runs cover the first `len` elements, and the rest is filled.
         unsafe {
             room.filled(padded, |room| {
-                self.read(isa, operand, start, &mut room[..len]);
+                match slice {
+                    Some(slice) => room[..len].copy_from_slice(slice),
+                    None => self.read(isa, operand, start, &mut room[..len]),
+                }
                 let last = if len == 0 { T::ONE } else { room[len - 1] };
                 room[len..].fill(last);
             })
@@ -170,15 +173,25 @@ impl Layout {
 }
 
 impl Operand {
+    /// A run of elements for each combination of indices along the outer axes, so many bytes apart.
+    pub const fn new(run: Run, outer: Vec<isize>) -> Self {
+        Self { run, outer }
+    }
+
     /// Elements side by side, for a flat layout.
-    pub fn flat(first: *mut u8, dtype: Dtype, swapped: bool) -> Self {
-        Self { run: Run { first, stride: dtype.size() as isize, dtype, swapped }, outer: Vec::new() }
+    pub const fn flat(first: *mut u8, dtype: Dtype, swapped: bool) -> Self {
+        Self::new(Run { first, stride: dtype.size() as isize, dtype, swapped }, Vec::new())
     }
 
     /// 1 everywhere.
-    pub fn one() -> Self {
+    pub const fn one() -> Self {
         let first = (&raw const ONE).cast_mut().cast();
-        Self { run: Run { first, stride: 0, dtype: Dtype::Float64, swapped: false }, outer: Vec::new() }
+        Self::new(Run { first, stride: 0, dtype: Dtype::Float64, swapped: false }, Vec::new())
+    }
+
+    /// The bytes between elements along the outer axes.
+    pub fn outer(&self) -> &[isize] {
+        &self.outer
     }
 
     /// The operand whose elements lie so many bytes on.

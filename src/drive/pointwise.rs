@@ -2,13 +2,13 @@
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
 use crate::drive::layout::{Layout, Operand};
-use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
+use crate::drive::{ALONE_BELOW, Failure, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel, Set};
 use crate::loss::{Domain, Pointwise};
 use crate::real::Real;
 use crate::storage;
 use crate::sum::{self, ExactSum, Lanes, Portable, Totals};
-use crate::threads::{self, Tasks};
+use crate::threads::{self, Spread, Tasks};
 
 /// The most operands that a formula has.
 pub const MOST_OPERANDS: usize = 3;
@@ -17,8 +17,18 @@ pub const MOST_SLOPES: usize = 2;
 /// The elements of a block, fewer than fit its room: the memory idles while a block's later passes run from the caches, and
 /// that is shorter so. Measured on 2^24 elements: with a gradient, 640 takes four fifths of the time of 1,024.
 const STEP: usize = 640;
-/// Elements that a thread claims at once: some tens of microseconds of work.
+/// Elements that a thread claims at once, at most: some tens of microseconds of work.
 const ELEMENTS_PER_TASK: usize = 50 * STEP;
+/// And at least: some times what it takes to claim them.
+const LEAST_PER_TASK: usize = 8 * STEP;
+/// Tasks for each thread, of work that is not large: they end at about the same time.
+const TASKS_PER_THREAD: usize = 8;
+
+/// Elements from which a last block is worth two: one of whole grains, and one of what is left.
+const WORTH_CUTTING: usize = 3 * GRAIN;
+/// The largest exponent of a value that is expected before any is known, for [`ExactSum::add_lanes`]: values below 64, of which
+/// doubles may be as small as 2^−29.
+const FIRST_GUESS: i32 = 5;
 
 /// Room for what a formula says of a block.
 pub struct Jets<T> {
@@ -343,14 +353,14 @@ pub struct Call<'a> {
     pub sum: bool,
 }
 
-/// The buffers that a call reads, in the order in which threads keep room for them.
-const ROOMS: usize = MOST_OPERANDS + MOST_WEIGHTS + 1;
 /// The most weights of a call.
 const MOST_WEIGHTS: usize = 2;
 
 /// What a thread carries from block to block.
 struct State<T> {
-    rooms: [Block<T>; ROOMS],
+    operands: [Room<T>; MOST_OPERANDS],
+    weights: [Room<T>; MOST_WEIGHTS],
+    grad_output: Room<T>,
     jets: Jets<T>,
     /// The largest exponent of a value that is expected.
     guess: i32,
@@ -358,54 +368,43 @@ struct State<T> {
     shares: [f64; 2],
 }
 
-/// A buffer that is read block by block, and where.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    layout: &'a Layout,
-    operand: &'a Operand,
-    room: usize,
-    /// Whether the room holds a block of the one value that the buffer has.
-    constant: bool,
+/// Room for blocks of a buffer that is read.
+struct Room<T> {
+    block: Block<T>,
+    /// Whether the block holds the one value that the buffer has.
+    is_constant: bool,
 }
 
-impl<'a> Source<'a> {
-    fn new(layout: &'a Layout, operand: &'a Operand, room: usize) -> Self {
-        Self { layout, operand, room, constant: operand.is_constant() }
-    }
-
-    /// Fills the room of a constant.
+impl<T: Real> Room<T> {
+    /// Makes room for an operand's blocks.
     ///
     /// # Safety
-    /// The operand's element must be readable, if the layout has any.
-    #[inline]
-    unsafe fn prepare<T: Real>(self, isa: Isa, rooms: &mut [Block<T>; ROOMS]) {
-        if self.constant {
-            let len = BLOCK.min(self.layout.len().next_multiple_of(GRAIN));
+    /// The operand's elements must be readable.
+    #[inline(always)]
+    unsafe fn prepare(&mut self, isa: Isa, layout: &Layout, operand: &Operand) {
+        self.is_constant = operand.is_constant() && !layout.is_empty();
+        if self.is_constant {
+            let len = BLOCK.min(layout.len().next_multiple_of(GRAIN));
             // SAFETY: a constant has its one element everywhere, so its run has as many as are asked for.
-            unsafe { rooms[self.room].filled(len, |room| self.operand.run.load(isa, room)) };
+            unsafe { self.block.filled(len, |room| operand.run.load(isa, room)) };
         }
     }
 
+    /// The operand's elements from `start` on, followed by readable ones up to a multiple of [`GRAIN`].
+    ///
     /// # Safety
     /// `prepare` must have been called, and the elements must be readable and must not be written while the slice lives.
-    #[inline]
-    unsafe fn block<T: Real>(self, isa: Isa, start: usize, len: usize, room: &mut Block<T>) -> &[T] {
+    #[inline(always)]
+    unsafe fn read(&mut self, isa: Isa, layout: &Layout, operand: &Operand, start: usize, len: usize) -> &[T] {
         // SAFETY: of a constant, `prepare` has written a block; else the caller's.
         unsafe {
-            if self.constant {
-                room.written(len.next_multiple_of(GRAIN))
+            if self.is_constant {
+                self.block.written(len.next_multiple_of(GRAIN))
             } else {
-                self.layout.fetch(isa, self.operand, start, len, room)
+                layout.fetch(isa, operand, start, len, &mut self.block)
             }
         }
     }
-}
-
-/// All that a call reads.
-struct Sources<'a> {
-    operands: [Option<Source<'a>>; MOST_OPERANDS],
-    weights: [Option<Source<'a>>; MOST_WEIGHTS],
-    grad_output: Option<Source<'a>>,
 }
 
 /// What a thread finds.
@@ -416,6 +415,8 @@ struct Found {
 }
 
 impl Found {
+    const NOTHING: Self = Self { sum: ExactSum::new(), outside: None };
+
     fn merge(&mut self, other: &Self) {
         self.sum.merge(&other.sum);
         self.outside = self.outside.into_iter().chain(other.outside).min();
@@ -423,7 +424,7 @@ impl Found {
 }
 
 impl Call<'_> {
-    /// Runs the call; the exact sum of the weighted losses, if it is wanted.
+    /// Runs the call; the sum of the weighted losses, rounded once, if it is wanted.
     ///
     /// # Errors
     /// If `stop` said so.
@@ -431,7 +432,26 @@ impl Call<'_> {
     /// # Safety
     /// The buffers must be readable, the results' writable, by nobody else and without overlap, except that a result may be
     /// an operand.
-    pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+    pub unsafe fn run<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<f64, Failure> {
+        let mut found = Found::NOTHING;
+        // SAFETY: the caller's.
+        unsafe { self.find(loss, stop, &mut found) }?;
+        Ok(found.sum.value())
+    }
+
+    /// Runs the call, and adds what it finds.
+    ///
+    /// # Errors
+    /// If `stop` said so, or an element is outside its domain.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn find<T: Number>(
+        &self,
+        loss: &dyn Blocks<T>,
+        stop: &dyn Fn() -> bool,
+        found: &mut Found,
+    ) -> Result<(), Failure> {
         let isa = Isa::active();
         let len = self.layout.len();
         if let Some((shared, layout)) = self.shared.filter(|_| len == 0) {
@@ -445,47 +465,58 @@ impl Call<'_> {
             }
         }
         // What shares an element is in one task, so that its derivatives' sum has one order.
-        let per_task = ELEMENTS_PER_TASK.next_multiple_of(self.share());
-        let source = |operand, room| Source::new(self.layout, operand, room);
-        let sources = Sources {
-            operands: std::array::from_fn(|i| self.operands.get(i).map(|operand| source(operand, i))),
-            weights: std::array::from_fn(|i| self.weights.get(i).map(|operand| source(operand, MOST_OPERANDS + i))),
-            grad_output: self.grad_output.map(|operand| source(operand, ROOMS - 1)),
+        let per_task = match len {
+            ..ALONE_BELOW => len.max(1),
+            _ => (len / (TASKS_PER_THREAD * threads::threads())).clamp(LEAST_PER_TASK, ELEMENTS_PER_TASK),
         };
-        let work = |tasks: &mut Tasks<'_>| {
+        let per_task = per_task.next_multiple_of(STEP).next_multiple_of(self.share());
+        let work = |tasks: &mut Tasks<'_>, found: &mut Found| {
+            let room = || Room { block: Block::new(), is_constant: false };
             let mut state = State {
-                rooms: [const { Block::new() }; ROOMS],
+                operands: std::array::from_fn(|_| room()),
+                weights: std::array::from_fn(|_| room()),
+                grad_output: room(),
                 jets: Jets {
                     value: Block::new(),
                     slope: [const { Block::new() }; MOST_SLOPES],
                     curvature: [const { Block::new() }; MOST_SLOPES],
                 },
-                guess: 0,
+                guess: FIRST_GUESS,
                 shares: [0.0; 2],
             };
-            let all = sources.operands.iter().chain(&sources.weights).chain([&sources.grad_output]);
-            for source in all.flatten().filter(|_| len > 0) {
+            let operands = self.operands.iter().zip(&mut state.operands);
+            let weights = self.weights.iter().zip(&mut state.weights);
+            let grad_output = self.grad_output.into_iter().zip([&mut state.grad_output]);
+            operands.chain(weights).chain(grad_output).for_each(|(operand, room)| {
                 // SAFETY: the caller's.
-                unsafe { source.prepare(isa, &mut state.rooms) };
-            }
-            let mut found = Found { sum: ExactSum::new(), outside: None };
+                unsafe { room.prepare(isa, self.layout, operand) };
+            });
             while let Some(task) = tasks.next() {
-                let end = len.min((task + 1) * per_task);
-                for start in (task * per_task..end).step_by(STEP) {
+                let (mut start, end) = (task * per_task, len.min((task + 1) * per_task));
+                while start < end {
+                    let len = match end - start {
+                        STEP.. => STEP,
+                        // Whole grains may be added up as they are evaluated.
+                        left @ WORTH_CUTTING.. => left / GRAIN * GRAIN,
+                        left => left,
+                    };
                     // SAFETY: the caller's, and no other task has this block.
-                    unsafe { self.block(isa, loss, &sources, &mut state, &mut found, start, STEP.min(end - start)) };
+                    unsafe { self.block(isa, loss, &mut state, found, start, len) };
+                    start += len;
                     if per_task > ELEMENTS_PER_TASK && tasks.are_stopped() {
                         break;
                     }
                 }
             }
-            storage::fence();
-            found
+            if self.outputs().any(|output| self.streams(output)) {
+                storage::fence();
+            }
         };
-        let found = threads::share(len.div_ceil(per_task), len >= SPREAD_FROM, stop, work, Found::merge)?;
+        let spread = if len < ALONE_BELOW { Spread::Never } else { Spread::IfWorth };
+        threads::share_into(found, len.div_ceil(per_task), spread, stop, || Found::NOTHING, work, Found::merge)?;
         match found.outside {
             Some((index, operand)) => Err(Failure::Domain { operand, index }),
-            None => Ok(found.sum),
+            None => Ok(()),
         }
     }
 
@@ -496,38 +527,32 @@ impl Call<'_> {
         &self,
         isa: Isa,
         loss: &dyn Blocks<T>,
-        sources: &Sources<'_>,
         state: &mut State<T>,
         found: &mut Found,
         start: usize,
         len: usize,
     ) {
-        let (operand_rooms, other_rooms) = state.rooms.split_at_mut(MOST_OPERANDS);
+        let State { operands: rooms, weights: weight_rooms, grad_output: grad_output_room, jets, guess, shares } =
+            state;
         let mut operands: [&[T]; MOST_OPERANDS] = [&[]; MOST_OPERANDS];
-        for ((operand, source), room) in operands.iter_mut().zip(&sources.operands).zip(operand_rooms) {
-            if let Some(source) = source {
-                // SAFETY: the caller's; results are written after the formula has been evaluated.
-                *operand = unsafe { source.block(isa, start, len, room) };
-            }
+        for ((elements, operand), room) in operands.iter_mut().zip(self.operands).zip(rooms) {
+            // SAFETY: the caller's; results are written after the formula has been evaluated.
+            *elements = unsafe { room.read(isa, self.layout, operand, start, len) };
         }
         for (i, &domain) in loss.domain().unwrap_or_default().iter().enumerate() {
             if !block::is_within(isa, operands[i], domain) {
                 // SAFETY: the caller's.
-                unsafe {
-                    let block = (start, len);
-                    Self::find_outside(isa, sources, other_rooms, found, block, (i, operands[i], domain));
-                }
+                unsafe { self.find_outside(isa, weight_rooms, found, (start, len), (i, operands[i], domain)) };
             }
         }
         let factor = T::of(self.factor);
         // A whole block that is only added up need not be written first.
         let is_plain = self.sum && self.weights.is_empty() && self.value.is_none() && len.is_multiple_of(GRAIN);
-        let (slope, guess) = (self.want.slope(), &mut state.guess);
-        let is_added = is_plain && loss.add(isa, slope, &operands, factor, &mut state.jets, &mut found.sum, guess);
+        let is_added = is_plain && loss.add(isa, self.want.slope(), &operands, factor, jets, &mut found.sum, guess);
         if !is_added {
-            loss.evaluate(isa, self.want, &operands, &mut state.jets);
+            loss.evaluate(isa, self.want, &operands, jets);
         }
-        let Jets { value, slope: [slope, other_slope], curvature: [curvature, other_curvature] } = &mut state.jets;
+        let Jets { value, slope: [slope, other_slope], curvature: [curvature, other_curvature] } = jets;
         let ([to_slope, to_other_slope], [to_curvature, to_other_curvature]) = (self.slope, self.curvature);
         let part = |wanted: bool| if wanted { len } else { 0 };
         // SAFETY: `evaluate` has written the parts that are wanted.
@@ -542,28 +567,27 @@ impl Call<'_> {
                 ],
             )
         };
+        let mut on_derivatives = |apply: &dyn Fn(&mut [T])| {
+            for (derivative, _) in derivatives.iter_mut().filter(|(_, output)| output.is_some()) {
+                apply(derivative);
+            }
+        };
         let mut unscaled = !is_added;
-        for (source, room) in sources.weights.iter().flatten().zip(&mut *other_rooms) {
+        for (operand, room) in self.weights.iter().zip(weight_rooms) {
             // SAFETY: the caller's.
-            let weights = unsafe { source.block(isa, start, len, room) };
+            let weights = unsafe { room.read(isa, self.layout, operand, start, len) };
             let factor = if unscaled { factor } else { T::ONE };
             block::weigh(isa, value, weights, T::ONE);
-            for (derivative, _) in &mut derivatives {
-                block::weigh(isa, derivative, weights, factor);
-            }
+            on_derivatives(&|derivative| block::weigh(isa, derivative, weights, factor));
             unscaled = false;
         }
         if unscaled && factor != T::ONE {
-            for (derivative, _) in &mut derivatives {
-                block::scale(isa, derivative, factor);
-            }
+            on_derivatives(&|derivative| block::scale(isa, derivative, factor));
         }
-        if let Some(source) = &sources.grad_output {
+        if let Some(operand) = self.grad_output {
             // SAFETY: the caller's.
-            let grad_output = unsafe { source.block(isa, start, len, &mut other_rooms[MOST_WEIGHTS]) };
-            for (derivative, _) in &mut derivatives {
-                block::multiply(isa, derivative, grad_output);
-            }
+            let grad_output = unsafe { grad_output_room.read(isa, self.layout, operand, start, len) };
+            on_derivatives(&|derivative| block::multiply(isa, derivative, grad_output));
         }
         if self.sum && !is_added {
             block::add(isa, &mut found.sum, value);
@@ -577,7 +601,7 @@ impl Call<'_> {
                 let Some(output) = output else { continue };
                 match self.shared {
                     Some((shared, layout)) if shared == i % MOST_SLOPES => {
-                        let sum = &mut state.shares[i / MOST_SLOPES];
+                        let sum = &mut shares[i / MOST_SLOPES];
                         Self::add_shares(isa, (layout, output), self.share(), start, derivative, sum);
                     }
                     _ => self.put(isa, output, start, derivative),
@@ -592,9 +616,18 @@ impl Call<'_> {
     /// As [`Call::run`].
     #[inline]
     unsafe fn put<T: Real>(&self, isa: Isa, output: &Operand, start: usize, values: &[T]) {
-        let stream = self.layout.len() * output.run.dtype.size() >= STREAM_FROM;
         // SAFETY: the caller's.
-        unsafe { self.layout.put(isa, output, start, values, stream) };
+        unsafe { self.layout.put(isa, output, start, values, self.streams(output)) };
+    }
+
+    /// Where results go.
+    fn outputs(&self) -> impl Iterator<Item = &Operand> {
+        self.slope.into_iter().chain(self.curvature).chain([self.value]).flatten()
+    }
+
+    /// Whether a result is written past the caches.
+    fn streams(&self, output: &Operand) -> bool {
+        self.layout.len() * output.run.dtype.size() >= STREAM_FROM
     }
 
     /// The number of elements that share one of the shared operand's.
@@ -636,18 +669,18 @@ impl Call<'_> {
     /// As [`Call::run`].
     #[cold]
     unsafe fn find_outside<T: Number>(
+        &self,
         isa: Isa,
-        sources: &Sources<'_>,
-        rooms: &mut [Block<T>],
+        rooms: &mut [Room<T>],
         found: &mut Found,
         (start, len): (usize, usize),
         (operand, values, domain): (usize, &[T], Domain),
     ) {
         let outside = |&i: &usize| !domain.contains(values[i].to_f64());
         let mut suspects: Vec<usize> = (0..len).filter(outside).collect();
-        for (source, room) in sources.weights.iter().flatten().zip(rooms) {
+        for (operand, room) in self.weights.iter().zip(rooms) {
             // SAFETY: the caller's.
-            let weights = unsafe { source.block(isa, start, len, room) };
+            let weights = unsafe { room.read(isa, self.layout, operand, start, len) };
             suspects.retain(|&i| weights[i] != T::ZERO);
         }
         let first = suspects.first().map(|i| (start + i, operand));
@@ -697,6 +730,8 @@ pub unsafe fn total_weight<T: Number>(
         shared: None,
         sum: true,
     };
+    let mut found = Found::NOTHING;
     // SAFETY: the caller's.
-    unsafe { call.run::<T>(&One, stop) }
+    unsafe { call.find::<T>(&One, stop, &mut found) }?;
+    Ok(found.sum)
 }

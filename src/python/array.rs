@@ -25,22 +25,54 @@ pub struct Array<'py> {
     swapped: bool,
 }
 
-/// An array's elements over the axes of some shape.
-pub struct View {
-    run: Run,
-    strides: Vec<isize>,
-    /// Whether the elements lie side by side in C order.
-    flat: bool,
-}
+/// An array's elements over the axes of some shape: their distances along each, or, if they are at equal distances in C order,
+/// that of its run alone.
+pub struct View(Operand);
 
 impl View {
-    /// The elements over a shape's axes but one, and the distance along that.
-    pub fn split(mut self, shape: &[usize], axis: usize) -> (Self, isize) {
-        if self.flat {
-            self.strides = contiguous(shape, self.run.dtype.size());
+    fn even(run: Run, stride: isize) -> Self {
+        Self(Operand::new(Run { stride, ..run }, Vec::new()))
+    }
+
+    fn strided(run: Run, strides: &[isize]) -> Self {
+        match *strides {
+            [stride] => Self::even(run, stride),
+            _ => Self(Operand::new(run, strides.to_vec())),
         }
-        let stride = self.strides.remove(axis);
-        (Self { flat: false, ..self }, stride)
+    }
+
+    /// 1 everywhere.
+    pub fn one() -> Self {
+        Self(Operand::one())
+    }
+
+    fn is_even(&self) -> bool {
+        self.0.outer().is_empty()
+    }
+
+    fn strides(&self, shape: &[usize]) -> Vec<isize> {
+        if !self.is_even() {
+            return self.0.outer().to_vec();
+        }
+        let mut strides = vec![0; shape.len()];
+        let mut step = self.0.run.stride;
+        for (stride, &length) in strides.iter_mut().zip(shape).rev() {
+            *stride = step;
+            // Of no elements, lengths may be anything.
+            step = step.wrapping_mul(length as isize);
+        }
+        strides
+    }
+
+    /// The elements over a shape's axes but one, and the distance along that.
+    pub fn split(self, shape: &[usize], axis: usize) -> (Self, isize) {
+        let run = self.0.run;
+        if self.is_even() && axis + 1 == shape.len() {
+            return (Self::even(run, run.stride.wrapping_mul(shape[axis] as isize)), run.stride);
+        }
+        let mut strides = self.strides(shape);
+        let stride = strides.remove(axis);
+        (Self::strided(run, &strides), stride)
     }
 }
 
@@ -52,6 +84,7 @@ impl<'py> Array<'py> {
     ///
     /// # Errors
     /// If its elements are not numbers that losses are made of, or it is masked.
+    #[inline]
     pub fn new(name: &'static str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let object = as_array(name, object)?;
         // SAFETY: `as_array` returns arrays.
@@ -152,10 +185,9 @@ impl<'py> Array<'py> {
     /// The elements over the array's own axes.
     pub fn view(&self) -> View {
         if self.has_flag(NPY_ARRAY_C_CONTIGUOUS) {
-            // Its strides are only needed where another operand is not contiguous.
-            return View { run: self.run(), strides: Vec::new(), flat: true };
+            return View::even(self.run(), self.dtype.size() as isize);
         }
-        View { run: self.run(), strides: self.strides().to_vec(), flat: false }
+        View::strided(self.run(), self.strides())
     }
 
     /// The elements over the axes of a shape that the array is broadcast to.
@@ -167,6 +199,9 @@ impl<'py> Array<'py> {
             return Ok(self.view());
         }
         let mine = self.shape();
+        if mine.is_empty() {
+            return Ok(View::even(self.run(), 0));
+        }
         let fits = mine.len() <= shape.len()
             && mine.iter().rev().zip(shape.iter().rev()).all(|(&mine, &theirs)| mine == theirs || mine == 1);
         if !fits {
@@ -179,7 +214,7 @@ impl<'py> Array<'py> {
         }
         let mut strides = vec![0; shape.len() - mine.len()];
         strides.extend(mine.iter().zip(self.strides()).map(|(&length, &stride)| if length == 1 { 0 } else { stride }));
-        Ok(View { run: self.run(), strides, flat: false })
+        Ok(View::strided(self.run(), &strides))
     }
 
     /// The elements over the leading axes of a shape, each the same along the others.
@@ -191,12 +226,13 @@ impl<'py> Array<'py> {
             .map(|(&length, &stride)| if length == 1 { 0 } else { stride })
             .collect();
         strides.resize(shape.len(), 0);
-        View { run: self.run(), strides, flat: false }
+        View::strided(self.run(), &strides)
     }
 
     /// The elements over some of the array's axes.
     pub fn along(&self, axes: impl Iterator<Item = usize>) -> View {
-        View { run: self.run(), strides: axes.map(|axis| self.strides()[axis]).collect(), flat: false }
+        let strides: Vec<isize> = axes.map(|axis| self.strides()[axis]).collect();
+        View::strided(self.run(), &strides)
     }
 
     /// A new array of this one's float type, in native byte order; of float64 for integers.
@@ -362,30 +398,14 @@ impl Dtype {
 }
 
 /// A common layout of views over a shape, and their operands. `sort` as in [`Layout::new`].
-pub fn lay_out(shape: &[usize], views: &[View], sort: bool) -> (Layout, Vec<Operand>) {
-    if views.iter().all(|view| view.flat) {
-        let operands =
-            views.iter().map(|view| Operand::flat(view.run.first, view.run.dtype, view.run.swapped)).collect();
-        return (Layout::flat(shape.iter().product()), operands);
+pub fn lay_out(shape: &[usize], views: Vec<View>, sort: bool) -> (Layout, Vec<Operand>) {
+    if views.iter().all(View::is_even) {
+        return (Layout::flat(shape.iter().product()), views.into_iter().map(|View(operand)| operand).collect());
     }
-    let strides: Vec<Vec<isize>> = views
-        .iter()
-        .map(|view| if view.flat { contiguous(shape, view.run.dtype.size()) } else { view.strides.clone() })
-        .collect();
+    let strides: Vec<Vec<isize>> = views.iter().map(|view| view.strides(shape)).collect();
     let described: Vec<(Run, &[isize])> =
-        views.iter().zip(&strides).map(|(view, strides)| (view.run, &**strides)).collect();
+        views.iter().zip(&strides).map(|(View(operand), strides)| (operand.run, &**strides)).collect();
     Layout::new(shape, &described, sort)
-}
-
-/// The distances along a shape's axes between elements that lie side by side in C order.
-fn contiguous(shape: &[usize], size: usize) -> Vec<isize> {
-    let mut strides = vec![0; shape.len()];
-    let mut step = size as isize;
-    for (stride, &length) in strides.iter_mut().zip(shape).rev() {
-        *stride = step;
-        step *= length as isize;
-    }
-    strides
 }
 
 /// A shape as Python writes it.

@@ -14,7 +14,7 @@ use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyTypeError, PyValueErr
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyTuple};
 
-use crate::drive::{Failure, SPREAD_FROM, Want};
+use crate::drive::{ALONE_BELOW, Failure, Want};
 use crate::losses;
 use crate::python::array::{Array, tuple};
 use crate::python::{Loss, error};
@@ -414,11 +414,9 @@ fn apart<'py>(call: &dyn Call<'py>, out: Array<'py>) -> PyResult<Array<'py>> {
 
 /// Refuses results that share memory with one another.
 fn check_apart(results: &Results<'_>) -> PyResult<()> {
-    let all = || results.value.iter().chain(results.slope.iter().flatten()).chain(results.curvature.iter().flatten());
-    for (i, result) in all().enumerate().skip(1) {
-        for other in all().take(i) {
-            result.check_apart(other, false)?;
-        }
+    let mut others = [&results.value].into_iter().chain(&results.slope).chain(&results.curvature).flatten();
+    while let Some(result) = others.next() {
+        others.clone().try_for_each(|other| other.check_apart(result, false))?;
     }
     Ok(())
 }
@@ -453,7 +451,7 @@ pub fn interruptible<R: Send>(
     elements: usize,
     work: impl FnOnce(&dyn Fn() -> bool) -> Result<R, Failure> + Send,
 ) -> PyResult<Result<R, Failure>> {
-    if elements < SPREAD_FROM {
+    if elements < ALONE_BELOW {
         return Ok(work(&|| false));
     }
     // The first time this reads the environment, which others may write once the interpreter is released.

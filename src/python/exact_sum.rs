@@ -43,7 +43,7 @@ impl ExactSum {
     fn add(&self, values: &Bound<'_, PyAny>) -> PyResult<()> {
         let total = error::without_panic(|| {
             let array = Array::new("values", values)?;
-            let (layout, operands) = lay_out(array.shape(), &[array.view()], true);
+            let (layout, operands) = lay_out(array.shape(), vec![array.view()], true);
             let total = interruptible(values.py(), layout.len(), |stop| {
                 // SAFETY: the array lives as long as the call.
                 unsafe { pointwise::total_weight::<f64>(&layout, &operands, stop) }

@@ -94,7 +94,7 @@ impl<'a, 'py> Embeddings<'a, 'py> {
         for (slope, array) in slopes.iter_mut().zip(&results.slope) {
             *slope = index(array.as_ref().map(|array| Ok(of_samples(array))))?;
         }
-        let (layout, operands) = lay_out(samples, &views, false);
+        let (layout, operands) = lay_out(samples, views, false);
         let at = |index: Option<usize>| index.map(|index| &operands[index]);
         let matrix = |index: usize, array: &Array<'py>| Matrix {
             samples: operands[index].clone(),
@@ -140,7 +140,7 @@ impl<'a, 'py> Embeddings<'a, 'py> {
     /// A target that is none.
     fn misfit(&self, row: usize) -> PyErr {
         let Some(target) = &self.target else { unreachable!("it has targets") };
-        let (layout, operands) = lay_out(self.samples(), &[target.view()], false);
+        let (layout, operands) = lay_out(self.samples(), vec![target.view()], false);
         let mut value = [0.0];
         // SAFETY: the array lives, and has this element.
         unsafe { layout.at(&operands[0], row).load(Isa::active(), &mut value) };

@@ -109,7 +109,7 @@ impl<'a, 'py> Layer<'a, 'py> {
         let value = index(results.value.as_ref().map(|array| Ok(array.view())))?;
         let [input_slope, weight_slope, bias_slope] = &results.slope;
         let slope = index(input_slope.as_ref().map(|array| Ok(of_samples(array))))?;
-        let (layout, operands) = lay_out(samples, &views, false);
+        let (layout, operands) = lay_out(samples, views, false);
         let at = |index: Option<usize>| index.map(|index| &operands[index]);
         let matrix = |index: usize, array: &Array<'py>| Matrix {
             samples: operands[index].clone(),

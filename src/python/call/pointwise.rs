@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::drive::layout::{Layout, Operand};
+use crate::drive::layout::Layout;
 use crate::drive::pointwise::{self, Loss, MOST_OPERANDS, MOST_SLOPES};
 use crate::drive::{Failure, Want};
 use crate::python::array::{Array, View, lay_out, tuple};
@@ -21,28 +21,30 @@ pub struct Pointwise<'a, 'py> {
 }
 
 impl<'a, 'py> Pointwise<'a, 'py> {
+    // Inlined, as to move a call takes as long as to make it.
+    #[inline(always)]
     pub fn new(loss: &'a dyn Loss, arguments: &Arguments<'_, 'py>) -> PyResult<Self> {
-        let mut operands = [const { None }; MOST_OPERANDS];
+        let (py, reduction) = (arguments.operands.py(), arguments.reduction);
+        let operands = [const { None }; MOST_OPERANDS];
+        let mut call = Self { py, loss, operands, weight: None, sample_weight: None, reduction };
         for (i, &name) in loss.operands().iter().enumerate() {
-            operands[i] =
+            call.operands[i] =
                 if i < loss.required() { Some(arguments.operand(i, name)?) } else { arguments.array(name)? };
         }
-        let call = Self {
-            py: arguments.operands.py(),
-            loss,
-            operands,
-            weight: arguments.array("weight")?,
-            sample_weight: arguments.sample_weight()?,
-            reduction: arguments.reduction,
-        };
-        for i in 1..loss.required() {
-            if loss.shared() == Some(i) {
-                call.shared_view(call.operand(i))?;
-            } else {
-                check_same_shape(call.operand(0), call.operand(i))?;
-            }
-        }
+        call.weight = arguments.array("weight")?;
+        call.sample_weight = arguments.sample_weight()?;
+        call.check()?;
         Ok(call)
+    }
+
+    fn check(&self) -> PyResult<()> {
+        (1..self.loss.required()).try_for_each(|i| {
+            if self.loss.shared() == Some(i) {
+                self.shared_view(self.operand(i)).map(|_| ())
+            } else {
+                check_same_shape(self.operand(0), self.operand(i))
+            }
+        })
     }
 
     fn operand(&self, index: usize) -> &Array<'py> {
@@ -83,33 +85,28 @@ impl<'a, 'py> Pointwise<'a, 'py> {
         let (loss, shape) = (self.loss, self.shape());
         let broadcast = |array: &Array<'py>| array.broadcast(shape, "the input's shape");
         // In this order: operands; weights that the mean divides by; other weights; and what else there is.
-        let mut views: Vec<View> = Vec::with_capacity(8);
-        for (i, array) in self.operands[..loss.required()].iter().flatten().enumerate() {
-            views.push(if loss.shared() == Some(i) { self.shared_view(array)? } else { array.view() });
+        let mut views: Vec<View> = Vec::with_capacity(12);
+        for (i, array) in self.operands[..loss.operands().len()].iter().enumerate() {
+            views.push(match array {
+                None => View::one(),
+                Some(array) if i >= loss.required() => broadcast(array)?,
+                Some(array) if loss.shared() == Some(i) => self.shared_view(array)?,
+                Some(array) => array.view(),
+            });
         }
-        let (required, mut divisors) = (views.len(), 0);
-        for (array, divides) in [(&self.sample_weight, true), (&self.weight, loss.weight_normalises())] {
-            if let Some(array) = array {
-                let view = broadcast(array)?;
-                views.insert(if divides { required } else { views.len() }, view);
-                divisors += usize::from(divides);
-            }
+        let count = views.len();
+        let (weight, divides) = (&self.weight, loss.weight_normalises());
+        let divisors = [weight.as_ref().filter(|_| divides), self.sample_weight.as_ref()];
+        for array in divisors.into_iter().chain([weight.as_ref().filter(|_| !divides)]).flatten() {
+            views.push(broadcast(array)?);
         }
-        let weights = views.len() - required;
-        let mut index = |view: Option<PyResult<View>>| -> PyResult<Option<usize>> {
-            let Some(view) = view else { return Ok(None) };
-            views.push(view?);
-            Ok(Some(views.len() - 1))
+        let (divisors, weights) = (count + divisors.iter().flatten().count(), views.len());
+        let mut index = |view: View| {
+            views.push(view);
+            views.len() - 1
         };
-        let optional: [Option<usize>; MOST_OPERANDS] = {
-            let mut optional = [None; MOST_OPERANDS];
-            for (i, array) in self.operands.iter().enumerate().skip(required) {
-                optional[i] = index(array.as_ref().map(broadcast))?;
-            }
-            optional
-        };
-        let grad_output_at = index(grad_output.array().map(broadcast))?;
-        let value = index(results.value.as_ref().map(|array| Ok(array.view())))?;
+        let grad_output_at = grad_output.array().map(broadcast).transpose()?.map(&mut index);
+        let value = results.value.as_ref().map(|array| index(array.view()));
         let mut shared = None;
         let mut at_shared = [None, None];
         let mut derivatives = [[None; MOST_SLOPES]; 2];
@@ -117,40 +114,35 @@ impl<'a, 'py> Pointwise<'a, 'py> {
             for (i, array) in arrays.iter().enumerate().take(MOST_SLOPES) {
                 let Some(array) = array else { continue };
                 if array.shape() == shape {
-                    derivatives[order][i] = index(Some(Ok(array.view())))?;
+                    derivatives[order][i] = Some(index(array.view()));
                 } else {
-                    let (layout, mut operands) = lay_out(array.shape(), &[array.view()], false);
+                    let (layout, mut operands) = lay_out(array.shape(), vec![array.view()], false);
                     shared = Some((i, layout));
                     at_shared[order] = operands.pop();
                 }
             }
         }
         let domain = T::blocks(loss).domain();
-        let (layout, operands) = lay_out(shape, &views, domain.is_none() && shared.is_none());
-        let at = |index: Option<usize>| index.map(|index| &operands[index]);
-        let one = Operand::one();
-        let inputs: [Operand; MOST_OPERANDS] = std::array::from_fn(|i| {
-            if i < required { operands[i].clone() } else { at(optional[i]).unwrap_or(&one).clone() }
-        });
-        let weights = &operands[required..required + weights];
+        let (layout, buffers) = lay_out(shape, views, domain.is_none() && shared.is_none());
+        let at = |index: Option<usize>| index.map(|index| &buffers[index]);
+        let (operands, divisors, weights) = (&buffers[..count], &buffers[count..divisors], &buffers[count..weights]);
         let (reduction, factor) = (self.reduction, grad_output.factor());
         let entries = shape.first().copied().unwrap_or(1) as f64;
         self.interruptible(layout.len(), |stop| {
             // SAFETY: the arrays live as long as the call; results were checked to be writable and apart from what is read.
             unsafe {
-                let weight =
-                    || pointwise::total_weight::<T>(&layout, &weights[..divisors], stop).map(|sum| sum.value());
-                let total = match (reduction, divisors > 0) {
+                let weight = || pointwise::total_weight::<T>(&layout, divisors, stop).map(|sum| sum.value());
+                let total = match (reduction, divisors) {
                     (Reduction::None | Reduction::Sum, _) => 1.0,
-                    (Reduction::Mean, false) => layout.len() as f64,
-                    (Reduction::Mean, true) => weight()?,
-                    (Reduction::BatchMean, false) => entries,
-                    (Reduction::BatchMean, true) => weight()? * (entries / layout.len() as f64),
+                    (Reduction::Mean, []) => layout.len() as f64,
+                    (Reduction::Mean, _) => weight()?,
+                    (Reduction::BatchMean, []) => entries,
+                    (Reduction::BatchMean, _) => weight()? * (entries / layout.len() as f64),
                 };
                 let mut call = pointwise::Call {
                     layout: &layout,
                     want: Want::Value,
-                    operands: &inputs[..loss.operands().len()],
+                    operands,
                     weights,
                     grad_output: at(grad_output_at),
                     factor: factor / total,
@@ -160,8 +152,8 @@ impl<'a, 'py> Pointwise<'a, 'py> {
                     shared: None,
                     sum: false,
                 };
-                let overwrites = |index: Option<usize>| {
-                    index.is_some_and(|index| inputs.iter().any(|input| input.run.first == operands[index].run.first))
+                let overwrites = |index| {
+                    at(index).is_some_and(|output| operands.iter().any(|input| input.run.first == output.run.first))
                 };
                 if domain.is_some() && derivatives.iter().flatten().chain([&value]).any(|&index| overwrites(index)) {
                     // What an error would be about must not be lost.
@@ -177,7 +169,7 @@ impl<'a, 'py> Pointwise<'a, 'py> {
                 (call.value, call.slope, call.curvature) = (at(value), outputs(0), outputs(1));
                 call.shared = shared.as_ref().map(|(shared, layout)| (*shared, layout));
                 call.sum = reduction != Reduction::None && want.value();
-                Ok(call.run(T::blocks(loss), stop)?.value() / total)
+                Ok(call.run(T::blocks(loss), stop)? / total)
             }
         })
     }
@@ -202,7 +194,7 @@ impl<'a, 'py> Pointwise<'a, 'py> {
         let shape = self.shape();
         let view = if self.loss.shared() == Some(operand) { self.shared_view(array) } else { Ok(array.view()) };
         let (layout, operands): (Layout, _) = match view {
-            Ok(view) => lay_out(shape, &[view], false),
+            Ok(view) => lay_out(shape, vec![view], false),
             Err(error) => return error,
         };
         let mut value = [0.0];

@@ -141,7 +141,7 @@ impl<'a, 'py> Regions<'a, 'py> {
             positions(&self.target, !has_labels && self.has_class_axis(&self.target, &self.input)),
         ];
         views.extend(results.slope[0].as_ref().map(|slope| positions(slope, drops)));
-        let (layout, operands) = lay_out(&samples, &views, false);
+        let (layout, operands) = lay_out(&samples, views, false);
         let matrix = |index: usize, array: &Array<'py>| Matrix {
             samples: operands[index].clone(),
             stride: if self.settings.mode == Mode::Binary { 0 } else { array.strides()[1] },
@@ -156,7 +156,7 @@ impl<'a, 'py> Regions<'a, 'py> {
         let sample_weight = index(self.sample_weight.as_ref().map(broadcast))?;
         let grad_output_at = index(grad_output.array().map(broadcast))?;
         let value = index(results.value.as_ref().map(|array| Ok(array.view())))?;
-        let (losses, of_losses) = lay_out(&losses_shape, &views, false);
+        let (losses, of_losses) = lay_out(&losses_shape, views, false);
         let at = |index: Option<usize>| index.map(|index| &of_losses[index]);
         let slope = results.slope[0].as_ref().map(|slope| matrix(2, slope));
         let call = regions::Call {
@@ -208,7 +208,7 @@ impl<'a, 'py> Regions<'a, 'py> {
                 let (classes, image) = (self.classes(), self.samples()[1..].iter().product::<usize>());
                 let (position, class) = (index / classes, index % classes);
                 let index = (position / image * classes + class) * image + position % image;
-                let (layout, operands) = lay_out(array.shape(), &[array.view()], false);
+                let (layout, operands) = lay_out(array.shape(), vec![array.view()], false);
                 let mut value = [0.0];
                 // SAFETY: the array lives, and has this element.
                 unsafe { layout.at(&operands[0], index).load(crate::isa::Isa::active(), &mut value) };

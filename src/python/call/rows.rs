@@ -185,7 +185,7 @@ impl<'a, 'py> Rows<'a, 'py> {
         let sample_weight = self.sample_weight.as_ref().map(broadcast).transpose()?.map(&mut index);
         let grad_output_at = grad_output.array().map(broadcast).transpose()?.map(&mut index);
         let value = results.value.as_ref().map(|array| index(array.view()));
-        let (layout, operands) = lay_out(samples, &views, false);
+        let (layout, operands) = lay_out(samples, views, false);
         let at = |index: Option<usize>| index.map(|index| &operands[index]);
         let matrix = |(index, stride): (usize, isize)| Matrix { samples: operands[index].clone(), stride };
         let (input, slope, curvature) = (matrix(input), slope.map(matrix), curvature.map(matrix));

@@ -118,7 +118,7 @@ impl<'a, 'py> Sequences<'a, 'py> {
         let grad_output_at = index(grad_output.array().map(broadcast))?;
         let value = index(results.value.as_ref().map(|array| Ok(array.view())))?;
         let slope = index(results.slope[0].as_ref().map(|array| Ok(rows(array))))?;
-        let (layout, operands) = lay_out(&samples, &views, false);
+        let (layout, operands) = lay_out(&samples, views, false);
         let at = |index: Option<usize>| index.map(|index| &operands[index]);
         let rows = |index: usize, array: &Array<'py>| Rows {
             samples: operands[index].clone(),
