@@ -158,7 +158,7 @@ def test_freed_memory_is_the_systems():
         """
         def forget():
             # Sizes that nobody wants any more make way for others.
-            for _ in range(10):
+            for _ in range(300):
                 losses(1)
         losses(64)
         forget()
