@@ -154,7 +154,7 @@ impl Kept {
         if let Some(block) = self.take(length) {
             return Some(block.open(true));
         }
-        // Asked here rather than when the block is freed: it takes a third of a microsecond.
+        // Asked here rather than when the block is freed, because that costs two system calls.
         let is_plentiful = system::is_plentiful();
         if !is_plentiful {
             self.give_back();
