@@ -5,6 +5,7 @@ pub mod drive;
 pub mod isa;
 pub mod loss;
 pub mod losses;
+pub mod memory;
 pub mod real;
 pub mod storage;
 pub mod sum;

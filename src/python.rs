@@ -6,6 +6,7 @@ mod call;
 mod elementary;
 mod error;
 mod exact_sum;
+mod memory;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::drive::layout::{Layout, Operand};
+use crate::python::memory::array_of;
 use crate::real::Real;
 use crate::storage::{Dtype, Run};
 
@@ -256,37 +257,50 @@ impl<'py> Array<'py> {
         }
     }
 
+    /// The type of a result like this array: the same float type, or float64 for integers.
+    fn result_dtype(&self) -> Dtype {
+        if self.dtype.is_float() { self.dtype } else { Dtype::Float64 }
+    }
+
+    /// The bytes of a result of a shape.
+    fn result_bytes(&self, shape: &[usize]) -> usize {
+        shape.iter().fold(self.result_dtype().size(), |bytes, &length| bytes.saturating_mul(length))
+    }
+
     /// A new array like this one, its memory in the same order.
     pub fn new_like(&self, name: &'static str) -> PyResult<Self> {
         let py = self.object.py();
-        // SAFETY: takes the descriptor's reference, returns a new array or sets an exception.
-        let object = unsafe {
-            let descr = self.result_descr();
-            let array = PY_ARRAY_API.PyArray_NewLikeArray(py, self.raw(), NPY_ORDER::NPY_KEEPORDER, descr, 0);
-            Bound::from_owned_ptr_or_err(py, array)?
-        };
+        let object = array_of(py, self.result_bytes(self.shape()), || {
+            let (order, descr) = (NPY_ORDER::NPY_KEEPORDER, self.result_descr());
+            // SAFETY: takes the descriptor's reference, returns a new array or sets an exception.
+            unsafe {
+                let array = PY_ARRAY_API.PyArray_NewLikeArray(py, self.raw(), order, descr, 0);
+                Bound::from_owned_ptr_or_err(py, array)
+            }
+        })?;
         Array::new(name, &object)
     }
 
     /// A new array of a shape, in C order.
     pub fn new_of(&self, name: &'static str, shape: &[usize]) -> PyResult<Self> {
         let py = self.object.py();
-        let mut shape: Vec<isize> = shape.iter().map(|&length| length as isize).collect();
+        let bytes = self.result_bytes(shape);
+        let shape: Vec<isize> = shape.iter().map(|&length| length as isize).collect();
         // SAFETY: as above; the shape is copied.
-        let object = unsafe {
+        let object = array_of(py, bytes, || unsafe {
             let array = PY_ARRAY_API.PyArray_NewFromDescr(
                 py,
                 numpy::npyffi::get_type_object(py, numpy::npyffi::NpyTypes::PyArray_Type),
                 self.result_descr(),
                 shape.len() as _,
-                shape.as_mut_ptr(),
+                shape.as_ptr().cast_mut(),
                 std::ptr::null_mut(),
                 std::ptr::null_mut(),
                 0,
                 std::ptr::null_mut(),
             );
-            Bound::from_owned_ptr_or_err(py, array)?
-        };
+            Bound::from_owned_ptr_or_err(py, array)
+        })?;
         Array::new(name, &object)
     }
 
@@ -300,7 +314,7 @@ impl<'py> Array<'py> {
             return Err(PyTypeError::new_err(format!("{name} must be an array, got {class}")));
         }
         let out = Array::new(name, out)?;
-        let expected = if self.dtype.is_float() { self.dtype } else { Dtype::Float64 };
+        let expected = self.result_dtype();
         if out.dtype != expected {
             let dtype = out.object.getattr("dtype")?;
             return Err(PyTypeError::new_err(format!("{name} has dtype {dtype}; expected {}", expected.name())));
