@@ -266,9 +266,8 @@ impl Party<'_> {
         if let Some(pool) = pool(self.helpers) {
             // SAFETY: `end`, which is called before this is gone, does not return, nor unwind, while a thread is inside the
             // door, and later none gets in.
-            let door = Arc::new(unsafe { Door::open(self.help) });
-            pool.invite(&door, self.helpers);
-            _ = self.there.set((pool, door));
+            let (pool, door) = self.there.get_or_init(|| (pool, Arc::new(unsafe { Door::open(self.help) })));
+            pool.invite(door, self.helpers);
         }
     }
 
@@ -472,8 +471,11 @@ fn pool(helpers: usize) -> Option<&'static Pool> {
                 queue: Mutex::new(Queue { calls: VecDeque::new(), sleeping: 0 }),
                 bell: Condvar::new(),
             }));
-            // Where another thread was quicker, its pool is as good, and this one is leaked.
-            _ = POOL.compare_exchange(inherited, new, Ordering::AcqRel, Ordering::Relaxed);
+            if POOL.compare_exchange(inherited, new, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                // Another thread was quicker.
+                // SAFETY: this one has been seen by nobody else.
+                drop(unsafe { Box::from_raw(new) });
+            }
             Pool::of_this_process()?
         }
     };
