@@ -171,7 +171,7 @@ impl State {
                 if let Some(&later) = numbers.get(i + AHEAD) {
                     // Groups are many and come in any order: with 10^6 this halves the time.
                     let group: *const Group = &raw const self.groups[later as usize];
-                    storage::prefetch(group.cast(), size_of::<Group>());
+                    storage::prefetch::<1>(group.cast(), size_of::<Group>());
                 }
                 self.add(rows, start + i, number as usize);
             }

@@ -259,11 +259,11 @@ impl Run {
         isa.run(Store { run: self, values, stream });
     }
 
-    /// Asks memory for the run's first elements, if they lie side by side.
+    /// Asks memory for the run's first elements, if they lie side by side, so that they are in the second-level cache.
     #[inline]
     pub fn prefetch(self, len: usize) {
         if self.stride == self.dtype.size() as isize {
-            prefetch(self.first, len * self.dtype.size());
+            prefetch::<2>(self.first, len * self.dtype.size());
         }
     }
 
@@ -356,16 +356,22 @@ impl Run {
     }
 }
 
-/// Asks memory for bytes that will be needed.
+/// Asks memory for bytes that will be needed, into the cache of a level, 1 or 2.
 #[inline(always)]
-pub fn prefetch(first: *const u8, bytes: usize) {
+pub fn prefetch<const LEVEL: u8>(first: *const u8, bytes: usize) {
     /// Bytes that come together.
     const LINE: usize = 64;
     #[cfg(target_arch = "x86_64")]
     for offset in (0..bytes).step_by(LINE) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        let line = first.wrapping_add(offset).cast();
         // SAFETY: a prefetch may be of any address and does nothing that a program can see.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(offset).cast()) };
+        unsafe {
+            match LEVEL {
+                1 => _mm_prefetch::<_MM_HINT_T0>(line),
+                _ => _mm_prefetch::<_MM_HINT_T1>(line),
+            }
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (first, bytes, LINE);

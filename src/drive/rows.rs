@@ -1112,10 +1112,12 @@ impl Call<'_> {
                         Sample::Ignored
                     });
                     let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
-                    // While a row is computed the next one comes: the machine's own prefetching stops where a page ends, which
-                    // is about every row. It takes a fifth off the time of 16,384 rows of 1,000 classes; longer rows gain nothing.
-                    if self.classes <= BLOCK && row + 1 < self.layout.len() {
-                        self.input.row(self.layout, row + 1).prefetch(self.classes);
+                    // While a row is computed the next but one comes: the machine's own prefetching stops where a page ends, which
+                    // is about every row. Of 16,384 rows of 1,000 classes it takes a tenth off the time of the losses and a fifth
+                    // with gradient; into the first-level cache, where it waits for the lines that loads wait for, nothing at
+                    // all. Longer rows gain nothing.
+                    if self.classes <= BLOCK && row + 2 < self.layout.len() {
+                        self.input.row(self.layout, row + 2).prefetch(self.classes);
                     }
                     *value = self.row(isa, loss, row, sample, weight, grad_output, &mut rooms, powers, results, tasks);
                 }
