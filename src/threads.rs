@@ -62,6 +62,13 @@ pub enum Spread {
     AtOnce,
 }
 
+impl Spread {
+    /// If the work may be long enough, what its first task shows.
+    pub fn if_worth(may_be: bool) -> Self {
+        if may_be { Self::IfWorth } else { Self::Never }
+    }
+}
+
 impl From<bool> for Spread {
     fn from(spread: bool) -> Self {
         if spread { Self::AtOnce } else { Self::Never }

@@ -9,7 +9,7 @@ use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
 use crate::storage;
 use crate::sum::ExactSum;
-use crate::threads::{self, Tasks};
+use crate::threads::{self, Spread, Tasks};
 
 /// The labels of some rows, as many of each.
 #[derive(Clone, Copy)]
@@ -132,7 +132,8 @@ impl Call<'_> {
             storage::fence();
             found
         };
-        threads::share(samples.div_ceil(rows), samples * elements >= SPREAD_FROM, stop, work, Found::merge)?.sum()
+        let spread = Spread::if_worth(samples * elements >= SPREAD_FROM);
+        threads::share(samples.div_ceil(rows), spread, stop, work, Found::merge)?.sum()
     }
 
     /// Computes some rows.
@@ -212,11 +213,12 @@ impl Call<'_> {
     ) {
         /// Whole numbers up to which all are singles.
         const MOST: usize = 1 << 24;
-        // SAFETY: the caller's.
+        // SAFETY: the caller's; what is converted to an integer is one.
         unsafe {
             if self.classes <= MOST && self.read_labels(isa, start, numbers) {
                 for (place, number) in places.iter_mut().zip(numbers) {
-                    *place = number.to_f64() as usize;
+                    // All are classes, so whole numbers below `MOST`.
+                    *place = number.to_f64().to_int_unchecked::<i32>() as usize;
                 }
                 return;
             }

@@ -512,7 +512,7 @@ impl Call<'_> {
                 storage::fence();
             }
         };
-        let spread = if len < ALONE_BELOW { Spread::Never } else { Spread::IfWorth };
+        let spread = Spread::if_worth(len >= ALONE_BELOW);
         threads::share_into(found, len.div_ceil(per_task), spread, stop, || Found::NOTHING, work, Found::merge)?;
         match found.outside {
             Some((index, operand)) => Err(Failure::Domain { operand, index }),

@@ -16,7 +16,7 @@ use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
 use crate::storage::{self, Run};
 use crate::sum::{self, ExactSum};
-use crate::threads::{self, Tasks};
+use crate::threads::{self, Spread, Tasks};
 
 /// The most sums of a formula.
 pub const MOST_SUMS: usize = 8;
@@ -438,18 +438,17 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: 
         let (slope, curvature) =
             unsafe { (results.slope.written(len), results.curvature.written(if CURVATURE { len } else { 0 })) };
         let powers = if KEPT { &powers[..len] } else { powers };
-        // Before the loop, which hides how long it takes.
-        let at_label = label.map(|label| {
-            let class = classes.at(label);
-            let power = match (L::HAS_POWERS, KEPT) {
-                (false, _) => T::ZERO,
-                (true, true) if L::COUNTS_LABEL => powers[label],
-                (true, _) => loss.power(class.score - relative),
-            };
-            loss.at_label(&slopes, class, power)
-        });
+        // Before the loop, which hides how long it takes; and whether there is a label or not, so that there is one loop.
+        let place = label.unwrap_or(0);
+        let class = classes.at(place);
+        let power = match (L::HAS_POWERS, KEPT) {
+            (false, _) => T::ZERO,
+            (true, true) if L::COUNTS_LABEL => powers[place],
+            (true, _) => loss.power(class.score - relative),
+        };
+        let (first, second) = loss.at_label(&slopes, class, power);
         Self::fill(loss, slopes, relative, classes, len, scale, powers, slope, curvature);
-        if let (Some(label), Some((first, second))) = (label, at_label) {
+        if let Some(label) = label {
             slope[label] = first * scale;
             if CURVATURE {
                 curvature[label] = second * scale;
@@ -767,7 +766,8 @@ impl Call<'_> {
             }
             found
         };
-        threads::share(samples.div_ceil(BLOCK), samples >= SPREAD_FROM, stop, work, Found::merge)?.sum()
+        let spread = Spread::if_worth(samples >= SPREAD_FROM);
+        threads::share(samples.div_ceil(BLOCK), spread, stop, work, Found::merge)?.sum()
     }
 
     /// Runs the call; the exact sum of the weighted losses, if it is wanted.

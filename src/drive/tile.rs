@@ -118,18 +118,16 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for LogProbabilities<'_, L, 
     }
 }
 
-/// The lanes from an index on.
+/// The lanes from an index on, which is a multiple of their number.
 #[inline(always)]
 fn at<T>(values: &[T], index: usize) -> &[T; LANES] {
-    let (lanes, _) = values[index..].as_chunks();
-    &lanes[0]
+    &values.as_chunks().0[index / LANES]
 }
 
-/// The lanes from an index on, to be written.
+/// The same, to be written.
 #[inline(always)]
 fn at_mut<T>(values: &mut [T], index: usize) -> &mut [T; LANES] {
-    let (lanes, _) = values[index..].as_chunks_mut();
-    &mut lanes[0]
+    &mut values.as_chunks_mut().0[index / LANES]
 }
 
 /// One value where the label is this class, another elsewhere. By value: of a reference, the compiler would read an element
