@@ -541,31 +541,34 @@ pub struct Call<'a> {
     pub sum: bool,
 }
 
-/// What a thread carries from group to group.
+/// What a thread carries from group to group, beside its rows.
 struct State<T> {
     vectors: [Block<T, ROOM>; MOST_VECTORS],
-    rows: Rows<T>,
     results: Results<T>,
     values: Block<T>,
 }
 
 impl<T: Number> State<T> {
-    /// A constant, so that it is made in place and not moved.
+    /// A constant, so that it is made in place and not moved; of room alone, because one that held anything would be written whole.
     const UNFILLED: Self = Self {
         vectors: [const { Block::new() }; MOST_VECTORS],
-        rows: Rows {
-            squared_lengths: [[0.0; LANES]; MOST_VECTORS],
-            scales: [[T::ONE; LANES]; MOST_VECTORS],
-            sums: [[0.0; LANES]; MOST_SUMS],
-            targets: [T::ZERO; LANES],
-            weights: [T::ONE; LANES],
-            factors: [T::ONE; LANES],
-            values: [T::ZERO; LANES],
-            slopes: [[T::ZERO; LANES]; MOST_SLOPES],
-            are_flat: [false; LANES],
-        },
         results: Results([const { Block::new() }; MOST_VECTORS]),
         values: Block::new(),
+    };
+}
+
+impl<T: Number> Rows<T> {
+    /// No rows yet.
+    const NOTHING: Self = Self {
+        squared_lengths: [[0.0; LANES]; MOST_VECTORS],
+        scales: [[T::ONE; LANES]; MOST_VECTORS],
+        sums: [[0.0; LANES]; MOST_SUMS],
+        targets: [T::ZERO; LANES],
+        weights: [T::ONE; LANES],
+        factors: [T::ONE; LANES],
+        values: [T::ZERO; LANES],
+        slopes: [[T::ZERO; LANES]; MOST_SLOPES],
+        are_flat: [false; LANES],
     };
 }
 
@@ -648,13 +651,13 @@ impl Call<'_> {
         let rows = group * groups;
         let work = |tasks: &mut Tasks<'_>| {
             let mut sum = ExactSum::new();
-            let mut state = State::<T>::UNFILLED;
+            let (mut state, mut known) = (State::<T>::UNFILLED, Rows::NOTHING);
             while let Some(task) = tasks.next() {
                 let (start, end) = (task * rows, samples.min((task + 1) * rows));
                 for start in (start..end).step_by(group) {
                     let at = start - task * rows;
                     // SAFETY: the caller's, and no other task has these rows.
-                    unsafe { self.group(isa, loss, &mut state, tasks, start, group.min(end - start), at) };
+                    unsafe { self.group(isa, loss, &mut state, &mut known, tasks, start, group.min(end - start), at) };
                 }
                 if self.want.value() {
                     // SAFETY: the groups have written the values of all rows; the rest is the caller's.
@@ -685,12 +688,13 @@ impl Call<'_> {
         isa: Isa,
         loss: &dyn Blocks<T>,
         state: &mut State<T>,
+        rows: &mut Rows<T>,
         tasks: &mut Tasks<'_>,
         start: usize,
         len: usize,
         at: usize,
     ) {
-        let State { vectors: rooms, rows, results, values } = state;
+        let State { vectors: rooms, results, values } = state;
         let factor = T::of(self.factor);
         rows.factors = [T::ONE; LANES];
         rows.sums = [[0.0; LANES]; MOST_SUMS];

@@ -582,13 +582,36 @@ struct TileState<T> {
     results: tile::Results<T>,
     /// Rows as they lie, and what is between them and a tile.
     rooms: [Block<T, TILE>; 2],
-    /// Losses that are yet to be added, and how many.
+}
+
+/// Losses that are yet to be added: those of a tile are so few that adding them at once costs more than computing them.
+struct Pending<T> {
     losses: Block<T>,
-    pending: usize,
+    len: usize,
+}
+
+impl<T: Number> Pending<T> {
+    /// Takes more.
+    fn take(&mut self, isa: Isa, sum: &mut ExactSum, more: &[T]) {
+        if self.len + more.len() > BLOCK {
+            self.add_to(isa, sum);
+        }
+        let len = self.len + more.len();
+        // SAFETY: the first `self.len` elements were taken before, and the rest is written.
+        unsafe { self.losses.written(len)[self.len..].copy_from_slice(more) };
+        self.len = len;
+    }
+
+    /// Adds them.
+    fn add_to(&mut self, isa: Isa, sum: &mut ExactSum) {
+        // SAFETY: so many were taken.
+        block::add(isa, sum, unsafe { self.losses.written(self.len) });
+        self.len = 0;
+    }
 }
 
 impl<T: Number> TileState<T> {
-    /// A constant, so that it is made in place and not moved.
+    /// A constant, so that it is made in place and not moved; of room alone, because one that held anything would be written whole.
     const UNFILLED: Self = Self {
         scores: Block::new(),
         probabilities: Block::new(),
@@ -598,28 +621,7 @@ impl<T: Number> TileState<T> {
         grad_outputs: Block::new(),
         results: tile::Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
         rooms: [Block::new(), Block::new()],
-        losses: Block::new(),
-        pending: 0,
     };
-
-    /// Takes losses to be added: those of a tile are so few that adding them at once costs more than computing them.
-    fn keep(&mut self, isa: Isa, sum: &mut ExactSum, len: usize) {
-        let start = if self.pending + len > BLOCK { self.flush(isa, sum) } else { self.pending };
-        // SAFETY: the first `pending` elements were kept before, and these follow; a tile's evaluation has written `len` values.
-        unsafe {
-            let losses = self.losses.written(start + len);
-            losses[start..].copy_from_slice(self.results.value.written(len));
-        }
-        self.pending = start + len;
-    }
-
-    /// Adds the losses that were kept; how many are left.
-    fn flush(&mut self, isa: Isa, sum: &mut ExactSum) -> usize {
-        // SAFETY: so many were kept.
-        block::add(isa, sum, unsafe { self.losses.written(self.pending) });
-        self.pending = 0;
-        0
-    }
 
     /// Fills what all tiles share.
     ///
@@ -819,17 +821,18 @@ impl Call<'_> {
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let mut state = TileState::<T>::UNFILLED;
+            let mut pending = Pending { losses: Block::<T>::new(), len: 0 };
             // SAFETY: the caller's, and no other task has these rows.
             unsafe {
                 state.prepare(isa, self, rows);
                 for task in tasks {
                     for tile in task * tiles_per_task..tiles.min((task + 1) * tiles_per_task) {
                         let start = tile * rows;
-                        self.tile(isa, loss, &mut state, &mut found, start, rows.min(samples - start));
+                        self.tile(isa, loss, &mut state, &mut pending, &mut found, start, rows.min(samples - start));
                     }
                 }
             }
-            state.flush(isa, &mut found.sum);
+            pending.add_to(isa, &mut found.sum);
             storage::fence();
             found
         };
@@ -846,6 +849,7 @@ impl Call<'_> {
         isa: Isa,
         loss: &dyn Blocks<T>,
         state: &mut TileState<T>,
+        pending: &mut Pending<T>,
         found: &mut Found,
         start: usize,
         len: usize,
@@ -885,11 +889,12 @@ impl Call<'_> {
             }
             loss.tile(isa, self.want, tile, &mut state.results);
             if self.want.value() {
+                let values = state.results.value.written(len);
                 if self.sum {
-                    state.keep(isa, &mut found.sum, len);
+                    pending.take(isa, &mut found.sum, values);
                 }
                 if let Some(output) = self.value {
-                    self.layout.put(isa, output, start, state.results.value.written(len), false);
+                    self.layout.put(isa, output, start, values, false);
                 }
             }
             let results = &mut state.results;

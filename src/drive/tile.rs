@@ -118,16 +118,18 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for LogProbabilities<'_, L, 
     }
 }
 
-/// The lanes from an index on, which is a multiple of their number.
+/// The lanes from an index on.
 #[inline(always)]
 fn at<T>(values: &[T], index: usize) -> &[T; LANES] {
-    &values.as_chunks().0[index / LANES]
+    let (lanes, _) = values[index..].as_chunks();
+    &lanes[0]
 }
 
-/// The same, to be written.
+/// The lanes from an index on, to be written.
 #[inline(always)]
 fn at_mut<T>(values: &mut [T], index: usize) -> &mut [T; LANES] {
-    &mut values.as_chunks_mut().0[index / LANES]
+    let (lanes, _) = values[index..].as_chunks_mut();
+    &mut lanes[0]
 }
 
 /// One value where the label is this class, another elsewhere. By value: of a reference, the compiler would read an element
