@@ -222,3 +222,95 @@ mod x86 {
         unsafe { _mm256_blendv_epi8(a, b, _mm256_cmpgt_epi64(b, a)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::cut, *};
+    use crate::isa::{Baseline, Isa, Kernel, Set};
+    use crate::sum::ExactSum;
+    use proptest::prelude::*;
+
+    struct Sum<'a, T> {
+        values: &'a [[T; GRAIN]],
+        cut: f64,
+    }
+
+    impl<T: Summand> Sum<'_, T> {
+        /// # Safety
+        /// The machine must have the lanes' set.
+        #[inline(always)]
+        unsafe fn by<L: Lanes<T>>(self) -> Totals<T> {
+            // SAFETY: the caller's.
+            unsafe {
+                let mut lanes = L::new(self.cut);
+                for values in self.values {
+                    lanes.add(values);
+                }
+                lanes.totals()
+            }
+        }
+    }
+
+    impl<T: Summand> Kernel for Sum<'_, T> {
+        type Output = Totals<T>;
+
+        #[inline(always)]
+        fn run(self) -> Totals<T> {
+            self.run_on::<Baseline>()
+        }
+
+        #[inline(always)]
+        fn run_on<S: Set>(self) -> Totals<T> {
+            // SAFETY: this runs where the set is there.
+            unsafe {
+                match S::ISA {
+                    Isa::Baseline => self.by::<Portable<T>>(),
+                    Isa::Avx2 => self.by::<T::Avx2>(),
+                    Isa::Avx512 => self.by::<T::Avx512>(),
+                }
+            }
+        }
+    }
+
+    /// Whether lanes of each set add values up, beginning with a guess; if they do, they are right.
+    fn adds<T: Summand>(values: &[T], first_guess: i32) -> bool {
+        let values = values.as_chunks().0;
+        let mut expected = ExactSum::new();
+        values.as_flattened().iter().for_each(|value| expected.add(value.to_f64()));
+        let outcomes = Isa::ALL.into_iter().filter(|isa| isa.is_available()).map(|isa| {
+            let (mut sum, mut guess) = (ExactSum::new(), first_guess);
+            // A guess that was too small is made large enough.
+            let added = (0..2).any(|_| {
+                let totals = isa.run(Sum { values, cut: cut(guess) });
+                sum.add_totals(&totals, &mut guess)
+            });
+            assert_eq!(sum.to_bytes(), if added { expected.to_bytes() } else { ExactSum::new().to_bytes() }, "{isa:?}");
+            added
+        });
+        let outcomes: Vec<bool> = outcomes.collect();
+        assert!(outcomes.windows(2).all(|pair| pair[0] == pair[1]), "{outcomes:?}");
+        outcomes[0]
+    }
+
+    proptest! {
+        #[test]
+        fn lanes_are_right_or_say_that_they_are_not(
+            mut values in prop::collection::vec((-1.0..1.0, -12..12), 16 * GRAIN),
+            zeros in 0..16 * GRAIN,
+            guess in -5..20,
+        ) {
+            values[..zeros].fill((0.0, 0));
+            let values: Vec<f64> = values.into_iter().map(|(digits, exponent)| digits * 2f64.powi(exponent)).collect();
+            adds(&values, guess);
+            prop_assert!(adds(&values.iter().map(|&value| value as f32).collect::<Vec<_>>(), guess));
+        }
+
+        #[test]
+        fn what_is_not_finite_is_left_to_others(place in 0..2 * GRAIN, which in 0..3_usize) {
+            let mut values = [1.0; 2 * GRAIN];
+            values[place] = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN][which];
+            prop_assert!(!adds(&values, 0));
+            prop_assert!(!adds(&values.map(|value| value as f32), 0));
+        }
+    }
+}
