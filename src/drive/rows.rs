@@ -438,17 +438,15 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: 
         let (slope, curvature) =
             unsafe { (results.slope.written(len), results.curvature.written(if CURVATURE { len } else { 0 })) };
         let powers = if KEPT { &powers[..len] } else { powers };
-        // Before the loop, which hides how long it takes; and whether there is a label or not, so that there is one loop.
-        let place = label.unwrap_or(0);
-        let class = classes.at(place);
-        let power = match (L::HAS_POWERS, KEPT) {
-            (false, _) => T::ZERO,
-            (true, true) if L::COUNTS_LABEL => powers[place],
-            (true, _) => loss.power(class.score - relative),
-        };
-        let (first, second) = loss.at_label(&slopes, class, power);
         Self::fill(loss, slopes, relative, classes, len, scale, powers, slope, curvature);
         if let Some(label) = label {
+            let class = classes.at(label);
+            let power = match (L::HAS_POWERS, KEPT) {
+                (false, _) => T::ZERO,
+                (true, true) if L::COUNTS_LABEL => powers[label],
+                (true, _) => loss.power(class.score - relative),
+            };
+            let (first, second) = loss.at_label(&slopes, class, power);
             slope[label] = first * scale;
             if CURVATURE {
                 curvature[label] = second * scale;
