@@ -73,9 +73,14 @@ impl Isa {
         }
     }
 
+    /// Those that this machine has, the narrowest first.
+    pub fn available() -> impl DoubleEndedIterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
     /// The widest that this machine has.
     pub fn widest() -> Self {
-        Self::ALL.into_iter().rev().find(|isa| isa.is_available()).unwrap_or(Self::Baseline)
+        Self::available().next_back().unwrap_or(Self::Baseline)
     }
 
     /// The set of that name.

@@ -228,7 +228,7 @@ proptest! {
             prop_assert!(slopes[gone * features..][..features].iter().all(|slope| slope.to_bits() == 0));
             prop_assert!(slopes.iter().all(|slope| slope.is_finite()));
         }
-        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        for isa in Isa::available() {
             isa.activate();
             prop_assert_eq!(&answer, &call(formula, features, samples, &data, &targets, &weights, (stride, gap)));
         }

@@ -22,7 +22,7 @@ fn numbers(count: usize, mut state: u32) -> Vec<f64> {
 
 /// The instruction sets of this machine.
 fn instruction_sets() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+    Isa::available()
 }
 
 macro_rules! products {

@@ -648,7 +648,7 @@ mod tests {
             let wide_weights = single_weights.as_ref().map(|w| w.iter().map(|&w| w.into()).collect::<Vec<f64>>());
             let double = written(&expected(bootstrap, &values, weights.as_deref()));
             let single = written(&expected(bootstrap, &widened, wide_weights.as_deref()));
-            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            for isa in Isa::available() {
                 prop_assert_eq!(&written(&drawn(isa, bootstrap, &values, weights.as_deref())), &double);
                 prop_assert_eq!(&written(&drawn(isa, bootstrap, &singles, single_weights.as_deref())), &single);
             }

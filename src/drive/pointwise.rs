@@ -26,7 +26,7 @@ const TASKS_PER_THREAD: usize = 8;
 
 /// Elements from which a last block is worth two: one of whole grains, and one of what is left.
 const WORTH_CUTTING: usize = 3 * GRAIN;
-/// The largest exponent of a value that is expected before any is known, for [`ExactSum::add_lanes`]: values below 64, of which
+/// The largest exponent of a value that is expected before any is known, for [`ExactSum::add_totals`]: values below 64, of which
 /// doubles may be as small as 2^−29.
 const FIRST_GUESS: i32 = 5;
 

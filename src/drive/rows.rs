@@ -574,9 +574,9 @@ struct TileState<T> {
     probabilities: Block<T, TILE>,
     /// Of each class, or of each element.
     class_weights: Block<T, TILE>,
-    labels: Block<T, TILE>,
-    weights: Block<T, TILE>,
-    grad_outputs: Block<T, TILE>,
+    labels: Block<T>,
+    weights: Block<T>,
+    grad_outputs: Block<T>,
     results: tile::Results<T>,
     /// Rows as they lie, and what is between them and a tile.
     rooms: [Block<T, TILE>; 2],

@@ -52,7 +52,7 @@ pub struct Tile<'a, T> {
 /// Room for what a formula says of a tile.
 pub struct Results<T> {
     /// The losses.
-    pub value: Block<T, TILE>,
+    pub value: Block<T>,
     /// The first derivatives, by classes.
     pub slope: Block<T, TILE>,
     /// The second derivatives, by classes.

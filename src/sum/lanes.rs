@@ -277,7 +277,7 @@ mod tests {
         let values = values.as_chunks().0;
         let mut expected = ExactSum::new();
         values.as_flattened().iter().for_each(|value| expected.add(value.to_f64()));
-        let outcomes = Isa::ALL.into_iter().filter(|isa| isa.is_available()).map(|isa| {
+        let outcomes = Isa::available().map(|isa| {
             let (mut sum, mut guess) = (ExactSum::new(), first_guess);
             // A guess that was too small is made large enough.
             let added = (0..2).any(|_| {
