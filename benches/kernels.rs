@@ -340,7 +340,7 @@ fn blocks<T: Number>(criterion: &mut Criterion, number: &str) {
     let ones = vec![T::ONE; block::BLOCK];
     let mut sum = ExactSum::new();
     let mut time = |name: &str, work: &mut dyn FnMut(Isa)| each_isa(criterion, name, number, block::BLOCK, work);
-    time("sum", &mut |isa| block::add(isa, &mut sum, black_box(&values)));
+    time("sum", &mut |isa| sum.add_block(isa, black_box(&values)));
     time("largest", &mut |isa| _ = black_box(block::largest(isa, black_box(&values))));
     time("within", &mut |isa| _ = black_box(block::is_within(isa, black_box(&values), Domain::Interval(0.0, 2.0))));
     time("weigh", &mut |isa| block::weigh(isa, black_box(&mut values), black_box(&ones), T::ONE));

@@ -3,22 +3,10 @@
 use std::hint::black_box;
 
 use _lossrs::{
-    isa::{Isa, Kernel},
+    isa::Isa,
     sum::{ExactSum, Summand},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-
-/// Adds a block as a kernel compiled for an instruction set does.
-struct Add<'a, T>(&'a mut ExactSum, &'a [T]);
-
-impl<T: Summand> Kernel for Add<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        self.0.add_block(self.1);
-    }
-}
 
 /// Positive values with random significands and exponents down to `-span`, as losses are.
 fn block<T: Summand>(span: i32) -> Vec<T> {
@@ -35,24 +23,24 @@ fn kernels<T: Summand>(criterion: &mut Criterion, name: &str, spans: [(i32, &str
     group.throughput(Throughput::Elements(1024));
     for (span, path) in spans {
         let block = block::<T>(span);
-        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        for isa in Isa::available() {
             let mut sum = ExactSum::new();
             group.bench_function(format!("{path}/{}", isa.name()), |bencher| {
-                bencher.iter(|| isa.run(Add(&mut sum, black_box(&block))));
+                bencher.iter(|| sum.add_block(isa, black_box(&block)));
             });
         }
     }
 }
 
 fn sums(criterion: &mut Criterion) {
-    kernels::<f32>(criterion, "f32", [(15, "1 part"), (60, "2 parts"), (120, "each")]);
-    kernels::<f64>(criterion, "f64", [(30, "2 parts"), (75, "3 parts"), (120, "each")]);
+    kernels::<f32>(criterion, "f32", [(15, "2 levels"), (40, "3 levels"), (90, "as doubles")]);
+    kernels::<f64>(criterion, "f64", [(30, "2 levels"), (75, "3 levels"), (120, "each")]);
     for length in [0, 1, 8, 32, 100] {
         let values = &block::<f32>(15)[..length];
         criterion.bench_function(&format!("sum of {length} f32, rounded"), |bencher| {
             bencher.iter(|| {
                 let mut sum = ExactSum::new();
-                Isa::widest().run(Add(&mut sum, black_box(values)));
+                sum.add_block(Isa::widest(), black_box(values));
                 sum.value()
             });
         });

@@ -22,7 +22,6 @@ pub use keys::{Column, Part, Texts};
 use keys::{Combinations, Keys};
 use sum::Term;
 
-use crate::drive::block;
 use crate::isa::{Isa, Kernel};
 use crate::real::Real;
 use crate::storage;
@@ -470,10 +469,10 @@ impl Totals {
             return None;
         }
         let mut parts = [[0.0; BLOCK]; 2];
-        block::add(isa, &mut self.value, values);
+        self.value.add_block(isa, values);
         add_products(isa, &mut self.square, [values, values], &mut parts);
         if let Some(weights) = weights {
-            block::add(isa, &mut self.weight, weights);
+            self.weight.add_block(isa, weights);
             add_products(isa, &mut self.cross, [values, weights], &mut parts);
             add_products(isa, &mut self.weight_square, [weights, weights], &mut parts);
         }
@@ -498,10 +497,10 @@ impl Totals {
 fn add_products<T: Summand>(isa: Isa, total: &mut ExactSum, factors: [&[T]; 2], parts: &mut [[f64; BLOCK]; 2]) {
     let length = factors[0].len();
     isa.run(Products(factors, parts));
-    block::add(isa, total, &parts[0][..length]);
+    total.add_block(isa, &parts[0][..length]);
     // Products of singles are doubles.
     if size_of::<T>() > 4 {
-        block::add(isa, total, &parts[1][..length]);
+        total.add_block(isa, &parts[1][..length]);
     }
 }
 

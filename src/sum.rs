@@ -3,11 +3,12 @@
 //! 1. The state is a fixed-point number that covers every bit of a double, 2^−1074 to 2^1024, with 60 bits of
 //!    head-room: Kulisch's long accumulator, in signed 64-bit limbs that carry 32 bits each, so that carries wait (Neal
 //!    2015).
-//! 2. A block of up to 1,024 values is first summed in double precision *without rounding*. Its largest magnitude and
-//!    its smallest non-zero one bound the bits in use; `(x + M) − M` cuts each value at bits that the largest one fixes
-//!    (Demmel & Nguyen 2013, after Rump's extraction), so that each part adds up exactly, in any order and any lanes.
-//!    Only the block's one to three totals go into the fixed-point number.
-//! 3. A block that spans too many binades, or has infinities or NaNs, goes in value by value.
+//! 2. A block of up to 1,024 values is first summed by itself, in two to four integers. Its largest magnitude and its
+//!    smallest non-zero one bound the bits in use; `(x + M) − M` cuts each value at bits that the largest one fixes
+//!    (Demmel & Nguyen 2013, after Rump's extraction), so that each part is a whole number of its units
+//!    ([`lanes`]). Only these integers go into the fixed-point number.
+//! 3. A block of singles that spans too many binades is summed as doubles; one of doubles, or one that has infinities or
+//!    NaNs, goes in value by value.
 //!
 //! Every step is exact, so the sum depends on the values alone: not on order, blocks, merges or instruction set.
 //!
@@ -17,17 +18,23 @@
 
 mod lanes;
 
+use crate::isa::{Isa, Kernel, Set};
 use crate::real::Real;
 
-pub use lanes::{GRAIN, Lanes, Portable, Totals};
+use lanes::Portable;
+pub use lanes::{GRAIN, Lanes, Totals};
 
 /// 68 · 32 = 2,176 bits: 2,098 for the doubles, 60 for 2^60 of them, a sign, and some left over.
 const LIMBS: usize = 68;
 /// Additions between two propagations of the carries.
 const MAX_PENDING: u32 = 1 << 30;
-/// Values that are summed in double precision at once: 2^10.
+/// Values that are summed at once: 2^10.
 const BLOCK: usize = 1024;
-/// Sums that run side by side, for SIMD: enough to hide the latency of additions.
+/// The fewest levels of a grid: a number's last bit is below the first one's.
+const LEAST_LEVELS: usize = 2;
+/// The most levels of a grid.
+const MOST_LEVELS: usize = 4;
+/// Lanes in which extremes are found, for SIMD: enough to hide the latency of maxima.
 pub const LANES: usize = 32;
 /// Blocks below this go in value by value: it is quicker.
 const SMALL: usize = 16;
@@ -72,50 +79,42 @@ impl ExactSum {
         self.deposit(value);
     }
 
-    /// Adds many values. Meant to be inlined into code that is compiled for an instruction set.
-    #[inline(always)]
-    pub fn add_block<T: Summand>(&mut self, values: &[T]) {
+    /// Adds many values.
+    pub fn add_block<T: Summand>(&mut self, isa: Isa, values: &[T]) {
         for block in values.chunks(BLOCK) {
             if block.len() < SMALL {
                 self.add_each(block);
                 continue;
             }
-            // The last lanes are filled up with zeros, which change nothing.
-            let (lanes, tail) = block.as_chunks();
-            let mut last = [T::ZERO; LANES];
-            last[..tail.len()].copy_from_slice(tail);
-            let lanes = lanes.iter().chain(if tail.is_empty() { None } else { Some(&last) });
-            match plan(T::extremes(lanes.clone())) {
-                (0, _) => {}
-                (1, largest) => self.add_parts(split::<T, 1>(lanes, largest)),
-                (2, largest) => self.add_parts(split::<T, 2>(lanes, largest)),
-                (3, largest) => self.add_parts(split::<T, 3>(lanes, largest)),
-                _ => self.add_each(block),
+            match isa.run(Sum { block }) {
+                Summed::On { largest, sums } => self.add_levels::<T, MOST_LEVELS>(sums, largest),
+                Summed::TooWide if T::DIGITS < <f64 as Summand>::DIGITS => {
+                    let mut doubles = [0.0; BLOCK];
+                    doubles.iter_mut().zip(block).for_each(|(double, value)| *double = value.to_f64());
+                    self.add_block(isa, &doubles[..block.len()]);
+                }
+                Summed::TooWide => self.add_each(block),
             }
         }
     }
 
-    /// Adds what [`Lanes`] have added up of at most 1,024 values, if that is exact; if not, because the guess was too small,
-    /// makes it large enough for these. Whether it was exact.
-    pub fn add_totals<T: Summand>(&mut self, totals: &Totals<T>, guess: &mut i32) -> bool {
-        let (parts, largest) = plan(totals.extremes);
-        let unit = exponent(totals.extremes.0) + 1 - T::DIGITS;
-        match parts {
-            0 => true,
-            1..=3 if largest <= *guess => {
-                let exact = *guess - unit <= 86;
-                if exact {
-                    self.add_parts([totals.high, totals.low]);
-                }
-                exact
-            }
-            1..=3 => {
-                // A little more than these need, for the blocks to come.
-                *guess = largest.min(1008) + 2;
-                false
-            }
-            _ => false,
+    /// Adds what [`Lanes`] have added up of at most 1,024 values, if that is exact; if not, learns from it what to expect.
+    /// Whether it was exact.
+    pub fn add_totals<T: Summand, const LEVELS: usize>(
+        &mut self,
+        totals: &Totals<T, LEVELS>,
+        expectation: &mut Expectation,
+    ) -> bool {
+        let expected = expectation.largest();
+        let (smallest, largest) = totals.extremes();
+        let exact = largest == T::ZERO
+            || exponent(largest) <= expected && levels(exponent(smallest), expected, T::DIGITS) <= LEVELS;
+        if exact {
+            self.add_levels::<T, LEVELS>(totals.sums(), expected);
+        } else if exponent(largest) <= T::EXPECTED.1 {
+            expectation.learn::<T>((smallest, largest));
         }
+        exact
     }
 
     /// Adds what another sum holds.
@@ -216,7 +215,7 @@ impl ExactSum {
         (digits, carry < 0)
     }
 
-    /// Adds a value for which there is room: its 53 bits touch three limbs.
+    /// Adds a value for which there is room.
     #[inline(always)]
     fn deposit(&mut self, value: f64) {
         let bits = value.to_bits();
@@ -227,21 +226,30 @@ impl ExactSum {
         }
         let fraction = bits & ((1 << 52) - 1);
         let (integer, position) = if exponent == 0 { (fraction, 0) } else { (fraction | 1 << 52, exponent - 1) };
+        self.place(integer, bits as i64 >> 63, position);
+    }
+
+    /// Adds an integer times 2^(`position` − 1074), for which there is room: its 64 bits touch three limbs. `sign` is −1 if it is
+    /// to be subtracted, else 0.
+    #[inline(always)]
+    fn place(&mut self, integer: u64, sign: i64, position: usize) {
         let wide = u128::from(integer) << (position % 32);
-        // Negation without a branch: (p ^ −1) − (−1) = −p.
-        let sign = bits as i64 >> 63;
         let first = position / 32;
         self.first = self.first.min(first);
         self.end = self.end.max(first + 3);
         for (part, limb) in self.limbs[first..][..3].iter_mut().enumerate() {
+            // Negation without a branch: (p ^ −1) − (−1) = −p.
             *limb += (i64::from((wide >> (32 * part)) as u32) ^ sign) - sign;
         }
     }
 
+    /// Adds the levels of values that are below 2^(`largest` + 1).
     #[inline(always)]
-    fn add_parts<const PARTS: usize>(&mut self, parts: [f64; PARTS]) {
-        for part in parts {
-            self.add(part);
+    fn add_levels<T: Summand, const LEVELS: usize>(&mut self, sums: [i64; LEVELS], largest: i32) {
+        self.make_room(LEVELS as u32);
+        for (level, sum) in sums.into_iter().enumerate() {
+            let unit = largest + 2 - (level as i32 + 1) * (T::DIGITS - 1);
+            self.place(sum.unsigned_abs(), sum >> 63, (unit + 1074) as usize);
         }
     }
 
@@ -284,40 +292,140 @@ fn magnitude(digits: &[u32]) -> f64 {
     f64::from_bits(((dropped as u64) << 52) + quotient + u64::from(up))
 }
 
-/// A block's totals, `PARTS` of them, each exact.
-///
-/// Let n ≤ 2^10, all |x| ≤ 2^(E+1), and every x be a multiple of 2^q.
-///
-/// One part: any partial sum is a multiple of 2^q of at most 2^(E+11). If E − q ≤ 42, it is a double and every addition
-/// exact.
-///
-/// Each further part takes M = 1.5 · 2^k with k = E + 10. As |x| ≤ 2^(k−1), x + M lies in [2^k, 2^(k+1)], where doubles
-/// are multiples of 2^(k−52) = 2^(E−42); taking M off again is exact. So high = (x + M) − M is such a multiple of at
-/// most 2^(E+1), and sums of 2^10 of them are exact. The rest, x − high, is at most 2^(E−43), no larger than x and a
-/// multiple of x's last bit, hence a double. So the rests are a block of their own, with E − 44 in E's place: p parts
-/// are exact if E − q ≤ 42 + 44 (p − 1).
-#[inline(always)]
-fn split<'a, T: Summand, const PARTS: usize>(
-    block: impl Iterator<Item = &'a [T; LANES]>,
-    largest: i32,
-) -> [f64; PARTS] {
-    let cuts: [f64; PARTS] = std::array::from_fn(|part| {
-        let k = largest + 10 - 44 * part as i32;
-        f64::from_bits(((k + 1023) as u64) << 52 | 1 << 51)
-    });
-    let mut sums = [[0.0; LANES]; PARTS];
-    block.for_each(|values| {
-        for lane in 0..LANES {
-            let mut rest = values[lane].to_f64();
-            for part in 0..PARTS - 1 {
-                let high = (rest + cuts[part]) - cuts[part];
-                sums[part][lane] += high;
-                rest -= high;
-            }
-            sums[PARTS - 1][lane] += rest;
+/// What is expected of the values of blocks to come, so that they may be added up before their extremes are known.
+#[derive(Clone, Debug)]
+pub struct Expectation {
+    /// The E with all |x| < 2^(E+1), once there was a block.
+    largest: Option<i32>,
+    /// The levels of a grid that they need.
+    levels: usize,
+    /// The blocks until fewer levels are tried again.
+    left: u32,
+}
+
+impl Expectation {
+    /// Nothing is known.
+    pub const NOTHING: Self = Self { largest: None, levels: LEAST_LEVELS, left: 0 };
+    /// Values below 64: as good as any.
+    const FIRST: i32 = 5;
+    /// So many blocks get the levels that one needed: where few need them, few get them in vain, and where all do, few are tried
+    /// in vain.
+    const BLOCKS: u32 = 16;
+
+    /// The E that is expected.
+    pub fn largest(&self) -> i32 {
+        self.largest.unwrap_or(Self::FIRST)
+    }
+
+    /// The levels that the next block is expected to need.
+    pub fn levels(&mut self) -> usize {
+        if self.left == 0 {
+            self.levels = LEAST_LEVELS;
         }
-    });
-    sums.map(|lanes| fold(lanes, |a, b| a + b))
+        self.left = self.left.saturating_sub(1);
+        self.levels
+    }
+
+    /// Learns from a block that was not as expected. A little more than it needs is expected from now on, and never less.
+    fn learn<T: Summand>(&mut self, (smallest, largest): (T, T)) {
+        let (low, high) = T::EXPECTED;
+        let needed = (exponent(largest) + 1).clamp(low, high);
+        let largest = self.largest.map_or(needed, |largest| largest.max(needed));
+        self.largest = Some(largest);
+        self.levels = levels(exponent(smallest), largest, T::DIGITS);
+        self.left = Self::BLOCKS;
+    }
+}
+
+/// A block's sum.
+enum Summed {
+    /// On a grid for values below 2^(`largest` + 1).
+    On { largest: i32, sums: [i64; MOST_LEVELS] },
+    /// It spans too many binades, or not all values are finite.
+    TooWide,
+}
+
+/// Sums a block on the grid that its extremes need.
+struct Sum<'a, T> {
+    block: &'a [T],
+}
+
+impl<T: Summand> Sum<'_, T> {
+    /// # Safety
+    /// The machine must have the lanes' instruction sets.
+    #[inline(always)]
+    unsafe fn by<Two: Lanes<T, 2>, Three: Lanes<T, 3>, Four: Lanes<T, 4>>(self) -> Summed {
+        // The last lanes are filled up with zeros, which change nothing.
+        let (grains, tail) = self.block.as_chunks();
+        let mut last = [T::ZERO; GRAIN];
+        last[..tail.len()].copy_from_slice(tail);
+        let parts = [grains, if tail.is_empty() { &[] } else { std::slice::from_ref(&last) }];
+        let [whole, rest] = parts.map(|grains| grains.as_flattened().as_chunks().0.iter());
+        let (smallest, largest) = T::extremes(whole.chain(rest));
+        if largest == T::ZERO {
+            return Summed::On { largest: T::EXPECTED.0, sums: [0; MOST_LEVELS] };
+        }
+        let (low, high) = T::EXPECTED;
+        let largest = exponent(largest).max(low);
+        if largest > high {
+            return Summed::TooWide;
+        }
+        // SAFETY: the caller's.
+        unsafe {
+            match levels(exponent(smallest), largest, T::DIGITS) {
+                ..=2 => {
+                    let [high, low] = sum_of::<T, Two, 2>(parts, largest);
+                    Summed::On { largest, sums: [high, low, 0, 0] }
+                }
+                3 => {
+                    let [high, middle, low] = sum_of::<T, Three, 3>(parts, largest);
+                    Summed::On { largest, sums: [high, middle, low, 0] }
+                }
+                4 => Summed::On { largest, sums: sum_of::<T, Four, 4>(parts, largest) },
+                _ => Summed::TooWide,
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The machine must have the lanes' instruction set.
+#[inline(always)]
+unsafe fn sum_of<T: Summand, L: Lanes<T, LEVELS>, const LEVELS: usize>(
+    parts: [&[[T; GRAIN]]; 2],
+    largest: i32,
+) -> [i64; LEVELS] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut lanes = L::new(largest);
+        for part in parts {
+            for values in part {
+                lanes.add(values);
+            }
+        }
+        lanes.totals().sums()
+    }
+}
+
+impl<T: Summand> Kernel for Sum<'_, T> {
+    type Output = Summed;
+
+    #[inline(always)]
+    fn run(self) -> Summed {
+        // SAFETY: these lanes are for any machine.
+        unsafe { self.by::<Portable<T, 2>, Portable<T, 3>, Portable<T, 4>>() }
+    }
+
+    #[inline(always)]
+    fn run_on<S: Set>(self) -> Summed {
+        match S::ISA {
+            Isa::Baseline => self.run(),
+            // SAFETY: this is compiled for the set and runs where it is there.
+            Isa::Avx2 => unsafe { self.by::<T::Avx2<2>, T::Avx2<3>, T::Avx2<4>>() },
+            // SAFETY: as above.
+            Isa::Avx512 => unsafe { self.by::<T::Avx512<2>, T::Avx512<3>, T::Avx512<4>>() },
+        }
+    }
 }
 
 /// Folds lanes, a power of two of them, by halves: always in the same order, in few steps, and each half in registers.
@@ -334,34 +442,15 @@ pub fn fold<T: Copy, const N: usize>(mut lanes: [T; N], join: impl Fn(T, T) -> T
     lanes[0]
 }
 
-/// The cut at which [`Lanes`] split values whose magnitudes are expected to be below 2^(`guess` + 1).
+/// The levels that values of at least 2^`smallest` need, on a grid for values below 2^(`largest` + 1): the last one's unit
+/// must be no larger than their last bit.
 #[inline(always)]
-pub fn cut(guess: i32) -> f64 {
-    f64::from_bits(((guess + 10 + 1023) as u64) << 52 | 1 << 51)
+fn levels(smallest: i32, largest: i32, digits: i32) -> usize {
+    let (last_bit, bits) = (smallest + 1 - digits, digits - 1);
+    ((largest + 2 - last_bit + bits - 1) / bits) as usize
 }
 
-/// How many parts [`split`] needs for a block with these extremes, and its E: 0 parts if all is zero, 4 if it will not
-/// do.
-///
-/// Neither M = 1.5 · 2^(E+10) nor a sum of 2^(E+11) may overflow, which keeps infinities and NaNs out as well. And as
-/// all that `split` computes is a multiple of 2^q, with q ≥ −1022 nothing is subnormal: neither slow, nor lost where a
-/// host program flushes such values to zero.
-#[inline(always)]
-fn plan<T: Summand>((smallest, largest): (T, T)) -> (usize, i32) {
-    let (unit, nothing) = (exponent(smallest) + 1 - T::DIGITS, largest == T::ZERO);
-    let largest = exponent(largest);
-    let parts = match largest - unit {
-        _ if nothing => 0,
-        _ if largest > 1012 || unit < -1022 => 4,
-        i32::MIN..=42 => 1,
-        43..=86 => 2,
-        87..=130 => 3,
-        _ => 4,
-    };
-    (parts, largest)
-}
-
-/// The E with 2^E ≤ |x| < 2^(E+1), of normal doubles.
+/// The E with 2^E ≤ |x| < 2^(E+1); of a subnormal double, less than that of normal ones.
 #[inline(always)]
 fn exponent<T: Real>(magnitude: T) -> i32 {
     (magnitude.to_f64().to_bits() >> 52) as i32 - 1023
@@ -372,12 +461,22 @@ pub trait Summand: Real {
     /// Bits of a significand.
     const DIGITS: i32;
 
-    /// A magnitude's bits, as a signed integer.
+    /// The least and the largest E of a grid: on none of its levels may anything overflow, or be subnormal, which would be
+    /// slow, and lost where a host program flushes such values to zero.
+    const EXPECTED: (i32, i32);
+
+    /// A number's bits, as a signed integer.
     type Bits: Copy + Default + Ord;
     /// The lanes of AVX2, or of any machine where there is no such thing.
-    type Avx2: Lanes<Self>;
+    type Avx2<const LEVELS: usize>: Lanes<Self, LEVELS>;
     /// The lanes of AVX-512, likewise.
-    type Avx512: Lanes<Self>;
+    type Avx512<const LEVELS: usize>: Lanes<Self, LEVELS>;
+
+    /// The sum of a number's bits and others; it wraps.
+    fn add_bits(bits: Self::Bits, value: Self) -> Self::Bits;
+
+    /// Bits without those of a number so many times, as wrapping sums have it.
+    fn multiple(bits: Self::Bits, value: Self, times: usize) -> i64;
 
     /// Takes values, one in each lane, into the largest magnitude and the smallest that is not zero.
     fn extend<const WIDTH: usize>(
@@ -403,16 +502,28 @@ macro_rules! implement {
     ($t:ident, $bits:ident, $avx2:ident, $avx512:ident) => {
         impl Summand for $t {
             const DIGITS: i32 = $t::MANTISSA_DIGITS as i32;
+            const EXPECTED: (i32, i32) =
+                ($t::MIN_EXP - 3 + MOST_LEVELS as i32 * (<Self as Summand>::DIGITS - 1), $t::MAX_EXP - 4);
 
             type Bits = $bits;
             #[cfg(target_arch = "x86_64")]
-            type Avx2 = lanes::$avx2;
+            type Avx2<const LEVELS: usize> = lanes::$avx2<LEVELS>;
             #[cfg(target_arch = "x86_64")]
-            type Avx512 = lanes::$avx512;
+            type Avx512<const LEVELS: usize> = lanes::$avx512<LEVELS>;
             #[cfg(not(target_arch = "x86_64"))]
-            type Avx2 = Portable<Self>;
+            type Avx2<const LEVELS: usize> = Portable<Self, LEVELS>;
             #[cfg(not(target_arch = "x86_64"))]
-            type Avx512 = Portable<Self>;
+            type Avx512<const LEVELS: usize> = Portable<Self, LEVELS>;
+
+            #[inline(always)]
+            fn add_bits(bits: $bits, value: $t) -> $bits {
+                bits.wrapping_add(value.to_bits() as $bits)
+            }
+
+            #[inline(always)]
+            fn multiple(bits: $bits, value: $t, times: usize) -> i64 {
+                i64::from(bits.wrapping_sub((value.to_bits() as $bits).wrapping_mul(times as $bits)))
+            }
 
             #[inline(always)]
             fn extend<const WIDTH: usize>(
@@ -445,34 +556,37 @@ implement!(f64, i64, Avx2F64, Avx512F64);
 mod tests {
     use super::*;
 
-    /// The parts that a block takes, which the sums in `tests/exact_sum.rs` rely on to reach every path.
-    fn parts<T: Summand>(block: &[T]) -> usize {
-        let mut lanes = [T::ZERO; LANES];
-        lanes[..block.len()].copy_from_slice(block);
-        plan(T::extremes([lanes].iter())).0
+    /// The levels that a block takes, which the sums in `tests/exact_sum.rs` rely on to reach every path; `None` if it is too
+    /// wide.
+    fn levels_of<T: Summand>(values: &[T]) -> Option<usize> {
+        let mut block = [T::ZERO; GRAIN];
+        block[..values.len()].copy_from_slice(values);
+        match Isa::widest().run(Sum { block: &block }) {
+            Summed::On { largest, .. } => {
+                Some(levels(exponent(T::extremes(block.as_chunks().0.iter()).0), largest, T::DIGITS))
+            }
+            Summed::TooWide => None,
+        }
     }
 
     #[test]
     fn each_span_takes_its_path() {
         let power = |exponent: i32| 2f64.powi(exponent);
-        for (narrow, wide, parts_below, parts_beyond) in [(34, 35, 2, 3), (78, 79, 3, 4)] {
-            assert_eq!(parts(&[0.0, power(narrow), -1.5]), parts_below);
-            assert_eq!(parts(&[0.0, power(wide), -1.5]), parts_beyond);
+        for (narrow, levels, beyond) in [(50, 2, Some(3)), (102, 3, Some(4)), (154, 4, None)] {
+            assert_eq!(levels_of(&[0.0, power(narrow), -1.5]), Some(levels));
+            assert_eq!(levels_of(&[0.0, power(narrow + 1), -1.5]), beyond);
         }
-        for (narrow, wide, parts_below, parts_beyond) in [(19, 20, 1, 2), (63, 64, 2, 3), (107, 108, 3, 4)] {
-            assert_eq!(parts(&[power(narrow) as f32, 0.0, 1.5]), parts_below);
-            assert_eq!(parts(&[power(wide) as f32, 0.0, 1.5]), parts_beyond);
+        for (narrow, levels, beyond) in [(21, 2, Some(3)), (44, 3, Some(4)), (67, 4, None)] {
+            assert_eq!(levels_of(&[power(narrow) as f32, 0.0, 1.5]), Some(levels));
+            assert_eq!(levels_of(&[power(narrow + 1) as f32, 0.0, 1.5]), beyond);
         }
-        assert_eq!(parts(&[0.0, -0.0f32]), 0);
-        assert_eq!(parts(&[0.0; 32]), 0);
-        assert_eq!(parts(&[power(1012)]), 2);
-        assert_eq!(parts(&[power(-970)]), 2);
-        assert_eq!(parts(&[f32::MAX]), 1);
-        for slow in [power(1013), power(-971), f64::MIN_POSITIVE, 5e-324, f64::INFINITY, f64::NAN, -f64::NAN] {
-            assert_eq!(parts(&[slow]), 4, "{slow}");
+        assert_eq!(levels_of(&[power(1020)]), Some(2));
+        assert_eq!(levels_of(&[power(-970)]), Some(4));
+        for slow in [power(1021), power(-971), f64::MIN_POSITIVE, 5e-324, f64::INFINITY, f64::NAN, -f64::NAN] {
+            assert_eq!(levels_of(&[slow]), None, "{slow}");
         }
-        for slow in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN] {
-            assert_eq!(parts(&[1.0, slow]), 4, "{slow}");
+        for slow in [f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN] {
+            assert_eq!(levels_of(&[1.0, slow]), None, "{slow}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use crate::isa::{Isa, Kernel};
 use crate::loss::Domain;
 use crate::real::Real;
-use crate::sum::{ExactSum, Summand, fold};
+use crate::sum::{Summand, fold};
 
 /// The most elements of a block.
 pub const BLOCK: usize = 1024;
@@ -100,19 +100,6 @@ pub fn scale<T: Real>(isa: Isa, values: &mut [T], factor: T) {
         }
     }
     isa.run(Scale(values, factor));
-}
-
-/// Adds a block to an exact sum.
-pub fn add<T: Number>(isa: Isa, sum: &mut ExactSum, values: &[T]) {
-    struct Add<'a, T>(&'a mut ExactSum, &'a [T]);
-    impl<T: Number> Kernel for Add<'_, T> {
-        type Output = ();
-        #[inline(always)]
-        fn run(self) {
-            self.0.add_block(self.1);
-        }
-    }
-    isa.run(Add(sum, values));
 }
 
 /// Whether all values are of a domain.

@@ -609,7 +609,7 @@ impl Call<'_> {
                         None => room.fill(T::ONE),
                     })
                 };
-                block::add(isa, &mut found.weight, weights);
+                found.weight.add_block(isa, weights);
                 if let Some(operand) = self.target {
                     // SAFETY: the caller's.
                     let targets = unsafe { self.layout.fetch(isa, operand, start, len, &mut targets) };
@@ -664,7 +664,7 @@ impl Call<'_> {
                     unsafe {
                         let values = state.values.written(end - start);
                         if self.sum {
-                            block::add(isa, &mut sum, values);
+                            sum.add_block(isa, values);
                         }
                         if let Some(output) = self.value {
                             self.layout.put(isa, output, start, values, false);

@@ -211,7 +211,7 @@ impl Call<'_> {
                         Some(operand) => &self.layout.fetch(isa, operand, start, len, &mut room)[..len],
                         None => ones.filled(len, |ones| ones.fill(T::ONE)),
                     };
-                    block::add(isa, &mut found.sum, weights);
+                    found.sum.add_block(isa, weights);
                     for row in (0..len).filter(|&row| weights[row] != T::ZERO) {
                         found.note(self.labels(isa, start + row, tasks, |_| ()).err());
                     }
@@ -306,7 +306,7 @@ impl Call<'_> {
                 }
             });
             if self.sum {
-                block::add(isa, &mut found.sum, values);
+                found.sum.add_block(isa, values);
             }
             if let Some(output) = self.value {
                 self.layout.put(isa, output, start, values, false);

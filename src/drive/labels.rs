@@ -1,6 +1,6 @@
 //! The driver for losses of the label's score alone: it reads one score of each row, and writes its derivative among zeros.
 
-use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
+use crate::drive::block::{BLOCK, Block, GRAIN, Number};
 use crate::drive::rows::{Blocks, Call, ELEMENTS_PER_TASK, Found, Matrix};
 use crate::drive::tile::Results;
 use crate::drive::{Failure, SPREAD_FROM};
@@ -183,7 +183,7 @@ impl Call<'_> {
             if self.want.value() {
                 let values = &results.value.written(padded)[..len];
                 if self.sum {
-                    block::add(isa, &mut found.sum, values);
+                    found.sum.add_block(isa, values);
                 }
                 if let Some(output) = self.value {
                     self.layout.put(isa, output, start, values, false);

@@ -270,7 +270,7 @@ impl Call<'_> {
                 }
             }
             if self.samples.sum {
-                block::add(isa, &mut sum, &chunk.values[..chunk.samples.len()]);
+                sum.add_block(isa, &chunk.values[..chunk.samples.len()]);
             }
             chunk.first = false;
         }

@@ -7,7 +7,7 @@ use crate::isa::{Isa, Kernel, Set};
 use crate::loss::{Domain, Pointwise};
 use crate::real::Real;
 use crate::storage;
-use crate::sum::{self, ExactSum, Lanes, Portable, Totals};
+use crate::sum::{ExactSum, Expectation, Lanes, Totals};
 use crate::threads::{self, Spread, Tasks};
 
 /// The most operands that a formula has.
@@ -26,10 +26,6 @@ const TASKS_PER_THREAD: usize = 8;
 
 /// Elements from which a last block is worth two: one of whole grains, and one of what is left.
 const WORTH_CUTTING: usize = 3 * GRAIN;
-/// The largest exponent of a value that is expected before any is known, for [`ExactSum::add_totals`]: values below 64, of which
-/// doubles may be as small as 2^−29.
-const FIRST_GUESS: i32 = 5;
-
 /// Room for what a formula says of a block.
 pub struct Jets<T> {
     value: Block<T>,
@@ -42,8 +38,8 @@ pub trait Blocks<T>: Send + Sync {
     /// Evaluates the formula at every element of the operands, which all have the same multiple of [`GRAIN`] elements, and
     /// writes as many of each part that is wanted.
     fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>);
-    /// Evaluates the formula likewise, but adds its values up, and writes slopes times a factor if they are wanted. `guess` is
-    /// what [`ExactSum::add_totals`] needs. Whether it could be done; if not, nothing was added.
+    /// Evaluates the formula likewise, but adds its values up, and writes slopes times a factor if they are wanted.
+    /// Whether it could be done; if not, nothing was added.
     fn add(
         &self,
         isa: Isa,
@@ -52,7 +48,7 @@ pub trait Blocks<T>: Send + Sync {
         factor: T,
         jets: &mut Jets<T>,
         sum: &mut ExactSum,
-        guess: &mut i32,
+        expectation: &mut Expectation,
     ) -> bool;
     /// [`Pointwise::DOMAIN`], if any operand has one.
     fn domain(&self) -> Option<&'static [Domain]>;
@@ -111,6 +107,28 @@ impl<L: Pointwise<N, D>, const N: usize, const D: usize> Loss for Formula<L, N, 
     }
 }
 
+impl<L: Pointwise<N, D>, const N: usize, const D: usize> Formula<L, N, D> {
+    /// [`Blocks::add`], on so many levels.
+    fn add_on<T: Number, const LEVELS: usize>(
+        &self,
+        isa: Isa,
+        with_slope: bool,
+        operands: [&[T]; N],
+        factor: T,
+        jets: &mut Jets<T>,
+        sum: &mut ExactSum,
+        expectation: &mut Expectation,
+    ) -> bool {
+        let (loss, largest) = (self.0, expectation.largest());
+        let totals = if with_slope {
+            isa.run(Add::<_, _, N, D, true, LEVELS> { loss, operands, factor, jets, largest })
+        } else {
+            isa.run(Add::<_, _, N, D, false, LEVELS> { loss, operands, factor, jets, largest })
+        };
+        totals.is_some_and(|totals| sum.add_totals(&totals, expectation))
+    }
+}
+
 impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> for Formula<L, N, D> {
     fn add(
         &self,
@@ -120,17 +138,14 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> fo
         factor: T,
         jets: &mut Jets<T>,
         sum: &mut ExactSum,
-        guess: &mut i32,
+        expectation: &mut Expectation,
     ) -> bool {
-        let loss = self.0;
-        let operands: [&[T]; N] = std::array::from_fn(|i| operands[i]);
-        let cut = sum::cut(*guess);
-        let totals = if with_slope {
-            isa.run(Add::<_, _, N, D, true> { loss, operands, factor, jets, cut })
-        } else {
-            isa.run(Add::<_, _, N, D, false> { loss, operands, factor, jets, cut })
-        };
-        sum.add_totals(&totals, guess)
+        let operands = std::array::from_fn(|i| operands[i]);
+        match expectation.levels() {
+            2 => self.add_on::<T, 2>(isa, with_slope, operands, factor, jets, sum, expectation),
+            3 => self.add_on::<T, 3>(isa, with_slope, operands, factor, jets, sum, expectation),
+            _ => false,
+        }
     }
 
     fn domain(&self) -> Option<&'static [Domain]> {
@@ -150,43 +165,45 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> fo
 }
 
 /// Evaluates a formula and adds its values up in the same loop, while they are in registers.
-struct Add<'a, L, T, const N: usize, const D: usize, const SLOPE: bool> {
+struct Add<'a, L, T, const N: usize, const D: usize, const SLOPE: bool, const LEVELS: usize> {
     loss: L,
     operands: [&'a [T]; N],
     factor: T,
     jets: &'a mut Jets<T>,
-    cut: f64,
+    largest: i32,
 }
 
-impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE: bool> Kernel
-    for Add<'_, L, T, N, D, SLOPE>
+impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE: bool, const LEVELS: usize> Kernel
+    for Add<'_, L, T, N, D, SLOPE, LEVELS>
 {
-    type Output = Totals<T>;
+    type Output = Option<Totals<T, LEVELS>>;
 
     #[inline(always)]
-    fn run(self) -> Totals<T> {
-        // SAFETY: these lanes are for any machine.
-        unsafe { self.add_to::<Portable<T>>() }
+    fn run(self) -> Option<Totals<T, LEVELS>> {
+        None
     }
 
     #[inline(always)]
-    fn run_on<S: Set>(self) -> Totals<T> {
+    fn run_on<S: Set>(self) -> Option<Totals<T, LEVELS>> {
         match S::ISA {
-            Isa::Baseline => self.run(),
+            // Lanes without vectors of their own would take more room than they save time.
+            Isa::Baseline => None,
             // SAFETY: this is compiled for the set and runs where it is there.
-            Isa::Avx2 => unsafe { self.add_to::<T::Avx2>() },
+            Isa::Avx2 => Some(unsafe { self.add_to::<T::Avx2<LEVELS>>() }),
             // SAFETY: as above.
-            Isa::Avx512 => unsafe { self.add_to::<T::Avx512>() },
+            Isa::Avx512 => Some(unsafe { self.add_to::<T::Avx512<LEVELS>>() }),
         }
     }
 }
 
-impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE: bool> Add<'_, L, T, N, D, SLOPE> {
+impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE: bool, const LEVELS: usize>
+    Add<'_, L, T, N, D, SLOPE, LEVELS>
+{
     /// # Safety
     /// The machine must have the lanes' instruction set.
     #[inline(always)]
-    unsafe fn add_to<V: Lanes<T>>(self) -> Totals<T> {
-        let Self { loss, operands, factor, jets, cut } = self;
+    unsafe fn add_to<V: Lanes<T, LEVELS>>(self) -> Totals<T, LEVELS> {
+        let Self { loss, operands, factor, jets, largest } = self;
         // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
         let len = operands[0].len().min(BLOCK) / GRAIN * GRAIN;
         let [slope, other_slope] = &mut jets.slope;
@@ -197,7 +214,7 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE:
         let operands = operands.map(|operand| operand[..len].as_chunks().0);
         let (slope, other_slope) = (slope.as_chunks_mut().0, other_slope.as_chunks_mut().0);
         // SAFETY: the caller's.
-        unsafe { Self::fill::<V>(loss, operands, len / GRAIN, factor, slope, other_slope, cut) }
+        unsafe { Self::fill::<V>(loss, operands, len / GRAIN, factor, slope, other_slope, largest) }
     }
 
     /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
@@ -205,17 +222,17 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE:
     /// # Safety
     /// As above.
     #[inline(always)]
-    unsafe fn fill<V: Lanes<T>>(
+    unsafe fn fill<V: Lanes<T, LEVELS>>(
         loss: L,
         operands: [&[[T; GRAIN]]; N],
         len: usize,
         factor: T,
         slope: &mut [[T; GRAIN]],
         other_slope: &mut [[T; GRAIN]],
-        cut: f64,
-    ) -> Totals<T> {
+        largest: i32,
+    ) -> Totals<T, LEVELS> {
         // SAFETY: the caller's.
-        let mut lanes = unsafe { V::new(cut) };
+        let mut lanes = unsafe { V::new(largest) };
         let operands = operands.map(|operand| &operand[..len]);
         let slope = &mut slope[..if SLOPE { len } else { 0 }];
         let other_slope = &mut other_slope[..if SLOPE && D > 1 { len } else { 0 }];
@@ -362,8 +379,8 @@ struct State<T> {
     weights: [Room<T>; MOST_WEIGHTS],
     grad_output: Room<T>,
     jets: Jets<T>,
-    /// The largest exponent of a value that is expected.
-    guess: i32,
+    /// What is expected of the losses.
+    expectation: Expectation,
     /// The sums of a shared operand's first and second derivatives, of the element that the visit is at.
     shares: [f64; 2],
 }
@@ -481,7 +498,7 @@ impl Call<'_> {
                     slope: [const { Block::new() }; MOST_SLOPES],
                     curvature: [const { Block::new() }; MOST_SLOPES],
                 },
-                guess: FIRST_GUESS,
+                expectation: Expectation::NOTHING,
                 shares: [0.0; 2],
             };
             let operands = self.operands.iter().zip(&mut state.operands);
@@ -532,7 +549,7 @@ impl Call<'_> {
         start: usize,
         len: usize,
     ) {
-        let State { operands: rooms, weights: weight_rooms, grad_output: grad_output_room, jets, guess, shares } =
+        let State { operands: rooms, weights: weight_rooms, grad_output: grad_output_room, jets, expectation, shares } =
             state;
         let mut operands: [&[T]; MOST_OPERANDS] = [&[]; MOST_OPERANDS];
         for ((elements, operand), room) in operands.iter_mut().zip(self.operands).zip(rooms) {
@@ -548,7 +565,8 @@ impl Call<'_> {
         let factor = T::of(self.factor);
         // A whole block that is only added up need not be written first.
         let is_plain = self.sum && self.weights.is_empty() && self.value.is_none() && len.is_multiple_of(GRAIN);
-        let is_added = is_plain && loss.add(isa, self.want.slope(), &operands, factor, jets, &mut found.sum, guess);
+        let is_added =
+            is_plain && loss.add(isa, self.want.slope(), &operands, factor, jets, &mut found.sum, expectation);
         if !is_added {
             loss.evaluate(isa, self.want, &operands, jets);
         }
@@ -590,7 +608,7 @@ impl Call<'_> {
             on_derivatives(&|derivative| block::multiply(isa, derivative, grad_output));
         }
         if self.sum && !is_added {
-            block::add(isa, &mut found.sum, value);
+            found.sum.add_block(isa, value);
         }
         // SAFETY: the caller's.
         unsafe {
@@ -704,7 +722,16 @@ pub unsafe fn total_weight<T: Number>(
     #[derive(Clone, Copy)]
     struct One;
     impl<T: Number> Blocks<T> for One {
-        fn add(&self, _: Isa, _: bool, _: &[&[T]], _: T, _: &mut Jets<T>, _: &mut ExactSum, _: &mut i32) -> bool {
+        fn add(
+            &self,
+            _: Isa,
+            _: bool,
+            _: &[&[T]],
+            _: T,
+            _: &mut Jets<T>,
+            _: &mut ExactSum,
+            _: &mut Expectation,
+        ) -> bool {
             false
         }
 

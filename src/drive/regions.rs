@@ -11,7 +11,7 @@
 use std::collections::TryReserveError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
+use crate::drive::block::{BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::rows::{Matrix, Target};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
@@ -496,8 +496,8 @@ impl<'a, T: Number> Visit<'a, T> {
                             (*value, *count) = (T::of(loss) * weight, weight);
                         }
                     }
-                    block::add(self.isa, &mut found.sum, values);
-                    block::add(self.isa, &mut found.weight, counts);
+                    found.sum.add_block(self.isa, values);
+                    found.weight.add_block(self.isa, counts);
                     if let Some(output) = self.call.value {
                         self.call.losses.put(self.isa, output, start, values, false);
                     }

@@ -603,7 +603,7 @@ impl<T: Number> Pending<T> {
     /// Adds them.
     fn add_to(&mut self, isa: Isa, sum: &mut ExactSum) {
         // SAFETY: so many were taken.
-        block::add(isa, sum, unsafe { self.losses.written(self.len) });
+        sum.add_block(isa, unsafe { self.losses.written(self.len) });
         self.len = 0;
     }
 }
@@ -739,7 +739,7 @@ impl Call<'_> {
                     let all_count = self.read_labels(isa, start, labels.written(len));
                     match weights {
                         None if all_count && !by_label => found.sum.add(len as f64),
-                        Some(weights) if all_count && !by_label => block::add(isa, &mut found.sum, weights),
+                        Some(weights) if all_count && !by_label => found.sum.add_block(isa, weights),
                         _ => {
                             let values = values.filled(len, |values| {
                                 for (i, value) in values.iter_mut().enumerate() {
@@ -758,7 +758,7 @@ impl Call<'_> {
                                     };
                                 }
                             });
-                            block::add(isa, &mut found.sum, values);
+                            found.sum.add_block(isa, values);
                         }
                     }
                 }
@@ -1126,7 +1126,7 @@ impl Call<'_> {
                 }
             });
             if self.sum {
-                block::add(isa, &mut found.sum, values);
+                found.sum.add_block(isa, values);
             }
             if let Some(output) = self.value {
                 self.layout.put(isa, output, start, values, false);

@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
+use crate::drive::block::{BLOCK, Block, GRAIN, Number};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::rows::block_of;
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
@@ -601,7 +601,7 @@ impl Call<'_> {
             for sample in 0..self.layout.len() {
                 // SAFETY: the caller's.
                 let weight: T = unsafe { self.element(isa, self.sample_weight, sample) };
-                block::add(isa, &mut checked.weight, &[weight]);
+                checked.weight.add_block(isa, &[weight]);
                 if let Targets::Concatenated(..) = self.targets {
                     checked.starts.push(end);
                     // SAFETY: the caller's.
@@ -694,7 +694,7 @@ impl Call<'_> {
                 match unsafe { self.sample::<T>(isa, &mut room, tasks, sample, checked) } {
                     Ok(value) => {
                         if self.sum {
-                            block::add(isa, &mut found.sum, &[value]);
+                            found.sum.add_block(isa, &[value]);
                         }
                         if let Some(output) = self.value {
                             // SAFETY: as above.

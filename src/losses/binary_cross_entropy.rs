@@ -43,13 +43,14 @@ impl Pointwise<3> for BinaryCrossEntropyWithLogits {
         let (negative, positive) = (T::ONE - t, pos_weight * t);
         let small = (-x.abs()).exp_nonpositive();
         let (softplus, larger) = (small.ln_1p_fraction(), T::ONE / (T::ONE + small));
-        let smaller = small * larger;
-        let (sigmoid, complement) = if x > T::ZERO { (larger, smaller) } else { (smaller, larger) };
-        let part = |weight: T, magnitude: T| if weight == T::ZERO { weight } else { weight * (magnitude + softplus) };
+        // max(x, 0) of the negative part and max(−x, 0) of the positive one are x times the weight that is not 0 there; and
+        // that is also what the larger of σ(x) and σ(−x) goes with.
+        let (with_larger, with_smaller) = if x > T::ZERO { (negative, -positive) } else { (-positive, negative) };
+        let both = (negative + positive) * softplus;
         Jet {
-            value: part(negative, x.max(T::ZERO)) + part(positive, (-x).max(T::ZERO)),
-            slope: [negative * sigmoid - positive * complement],
-            curvature: [(negative + positive) * sigmoid * complement],
+            value: if with_larger == T::ZERO { both } else { with_larger.mul_add(x, both) },
+            slope: [with_smaller.mul_add(small, with_larger) * larger],
+            curvature: [(negative + positive) * (small * larger) * larger],
         }
     }
 }

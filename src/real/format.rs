@@ -9,7 +9,7 @@
 pub trait Format: Sized + 'static {
     /// 3·2^(p−2) + 2·bias. Adding it to a small number rounds that to a whole n, and leaves n + 2·bias in the low bits.
     const ROUND: Self;
-    /// 3·2^(p−2) + bias + raise: the same, and leaves n + bias + raise.
+    /// 3·2^(p−2) + raise: the same, and leaves n + raise.
     const ROUND_RAISED: Self;
     /// 2^−raise, where raise is half the largest exponent: room for results below the format.
     const LOWER: Self;
@@ -24,8 +24,10 @@ pub trait Format: Sized + 'static {
     /// Below the first, e^x rounds to zero; above the second, to infinity.
     const EXP_RANGE: (Self, Self);
 
-    /// q in e^r − 1 = r + ½r² + r³·q(r), for |r| ≤ ½ ln 2.
+    /// q in e^r = 1 + r + ½r² + r³·q(r), for |r| ≤ ½ ln 2.
     const EXP: &'static [Self];
+    /// The same, closer: for a pair.
+    const EXP_PAIR: &'static [Self];
     /// w in 2·artanh s = 2s + s³·w(s²), for |s| ≤ 3 − √8: the logarithm of √½ to √2.
     const LN: &'static [Self];
     /// w in 2·artanh(s/2) = s + s³(1/12 + s²·w(s²)), over the same interval.
@@ -37,8 +39,8 @@ pub trait Format: Sized + 'static {
 
     /// 2^⌊n/2⌋ and 2^⌈n/2⌉, for `rounded` = n + `ROUND`. Their product may lie outside the format.
     fn powers_of_two(rounded: Self) -> (Self, Self);
-    /// 2^(n + raise), for `rounded` = n + `ROUND_RAISED`.
-    fn raised_power_of_two(rounded: Self) -> Self;
+    /// self·2^(n + raise), for `rounded` = n + `ROUND_RAISED`, if both are normal; of a NaN, anything.
+    fn times_raised_power_of_two(self, rounded: Self) -> Self;
     /// (m, e, 2^(1−e)) with self = m·2^e and √½ ≤ m < √2, for a positive normal number.
     fn split(self) -> (Self, Self, Self);
     /// (self·2^p, p) where self is subnormal or zero, else (self, 0).
@@ -49,7 +51,7 @@ pub trait Format: Sized + 'static {
 macro_rules! derived {
     ($float:ident, $bits:ident) => {
         const ROUND: Self = 1.5 * Self::WHOLE + 2.0 * (Self::MAX_EXP - 1) as $float;
-        const ROUND_RAISED: Self = 1.5 * Self::WHOLE + (Self::MAX_EXP - 1 + Self::MAX_EXP / 2) as $float;
+        const ROUND_RAISED: Self = 1.5 * Self::WHOLE + (Self::MAX_EXP / 2) as $float;
         const LOWER: Self = Self::from_bits((Self::MAX_EXP as $bits / 2 - 1) << (Self::MANTISSA_DIGITS - 1));
         const WHOLE: Self = 1.0 / Self::EPSILON;
         const LOG2_E: Self = std::$float::consts::LOG2_E;
@@ -64,8 +66,9 @@ macro_rules! derived {
         }
 
         #[inline(always)]
-        fn raised_power_of_two(rounded: Self) -> Self {
-            Self::from_bits(rounded.to_bits() << (Self::MANTISSA_DIGITS - 1))
+        fn times_raised_power_of_two(self, rounded: Self) -> Self {
+            // The shift drops ROUND_RAISED's high bits; what is left is added to the exponent.
+            Self::from_bits(self.to_bits().wrapping_add(rounded.to_bits() << (Self::MANTISSA_DIGITS - 1)))
         }
 
         #[inline(always)]
@@ -98,8 +101,10 @@ impl Format for f32 {
     const TWELFTH: (Self, Self) = (0.083333336, -2.483527e-9);
     const EXP_RANGE: (Self, Self) = (-104.0, 89.0);
 
+    // 2^−28.0
+    const EXP: &'static [Self] = &[0.16666535, 0.04166725, 0.008367433, 0.0013862752];
     // 2^−30.9
-    const EXP: &'static [Self] = &[0.16666666, 0.041666478, 0.008333567, 0.001393369, 0.00019743292];
+    const EXP_PAIR: &'static [Self] = &[0.16666666, 0.041666478, 0.008333567, 0.001393369, 0.00019743292];
     // 2^−30.2
     const LN: &'static [Self] = &[0.66666776, 0.39977583, 0.29870844];
     // 2^−36.7
@@ -128,8 +133,20 @@ impl Format for f64 {
     const TWELFTH: (Self, Self) = (0.08333333333333333, 4.625929269271485e-18);
     const EXP_RANGE: (Self, Self) = (-746.0, 710.0);
 
-    // 2^−61.5
+    // 2^−57.4
     const EXP: &'static [Self] = &[
+        0.16666666666666433,
+        0.04166666666660395,
+        0.008333333333500484,
+        0.0013888888926799814,
+        0.0001984126946530708,
+        2.480150867716866e-05,
+        2.755764163813217e-06,
+        2.762518932891706e-07,
+        2.497814756765643e-08,
+    ];
+    // 2^−61.5
+    const EXP_PAIR: &'static [Self] = &[
         0.16666666666666677,
         0.04166666666666661,
         0.008333333333321468,
