@@ -74,6 +74,12 @@ pub trait Real:
     }
     /// Whether this is a NaN.
     fn is_nan(self) -> bool;
+    /// 0 of a finite number, NaN of others.
+    #[allow(clippy::eq_op, reason = "∞ − ∞ is NaN")]
+    #[inline(always)]
+    fn zero_or_nan(self) -> Self {
+        self - self
+    }
 
     /// e^self
     #[inline(always)]

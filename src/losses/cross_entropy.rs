@@ -6,6 +6,8 @@ use crate::real::Real;
 /// q is w_c at the label's class, or w_c t_c of target probabilities; smoothing by ε makes it (1 − ε) q + ε w / C, where C
 /// counts the possible classes, those whose logit is not −∞ (Szegedy et al., Rethinking the Inception architecture, 2016).
 ///
+/// Where the largest logit is infinite, there are no probabilities: all is NaN.
+///
 /// With the largest logit m and s = Σ e^(x−m) over the classes below it, lse − x_c = (m − x_c) + ln(1 + s): nothing cancels,
 /// and a sure prediction keeps its small loss and gradient. Logits that tie for the largest count into s, but for one.
 #[derive(Clone, Copy)]
@@ -70,13 +72,6 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> CrossEntropy<PROBABILITIES
         };
         Sums { below, ties, distance, mass, smoothing_distance, smoothing_mass, possible }
     }
-}
-
-/// 0, but NaN where the largest logit is infinite: among infinite logits, or none but −∞, there are no probabilities.
-#[allow(clippy::eq_op, reason = "it is a NaN of infinities")]
-#[inline(always)]
-pub(super) fn undefined<T: Real>(largest: T) -> T {
-    largest - largest
 }
 
 /// A product in which 0 times infinity is 0.
@@ -146,7 +141,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
     #[inline(always)]
     fn log_normalizer<T: Real>(&self, row: &Row<T, 7>) -> T {
         let [below, ties, ..] = row.sums;
-        (below + (ties - T::ONE)).ln_1p() + undefined(row.largest)
+        (below + (ties - T::ONE)).ln_1p() + row.largest.zero_or_nan()
     }
 
     #[inline(always)]
@@ -156,7 +151,7 @@ impl<const PROBABILITIES: bool, const SMOOTHED: bool> Rowwise<7> for CrossEntrop
         let mass = if SMOOTHED { self.kept::<T>() * sums.mass + share * sums.smoothing_mass } else { sums.mass };
         Slopes {
             largest: row.largest,
-            total: sums.below + sums.ties + undefined(row.largest),
+            total: sums.below + sums.ties + row.largest.zero_or_nan(),
             others: sums.below + (sums.ties - T::ONE),
             mass,
             share,

@@ -1,4 +1,3 @@
-use super::cross_entropy::undefined;
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
 
@@ -51,7 +50,7 @@ impl SoftmaxFocal {
     fn label<T: Real>(row: &Row<T, 3>) -> Label<T> {
         let [below, ties, _] = row.sums;
         let others = below + (ties - T::ONE);
-        let undefined = undefined(row.largest);
+        let undefined = row.largest.zero_or_nan();
         let total = below + ties + undefined;
         let distance = row.largest - row.label.score;
         let power = (-distance).exp_nonpositive();

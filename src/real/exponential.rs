@@ -20,9 +20,9 @@ pub(super) fn exp<T: Real>(x: T) -> T {
 pub(super) fn exp_nonpositive<T: Real>(x: T) -> T {
     let x = if x < T::EXP_RANGE.0 { T::EXP_RANGE.0 } else { x };
     let (n, r, rounded) = reduce(x, T::ROUND_RAISED);
-    // n − n is 0, but NaN where x is one, whose bits the scaling changes. It costs an addition, where processors have more
-    // to spare than multiplications.
-    exp_reduced(n, r).times_raised_power_of_two(rounded).mul_add(T::LOWER, n - n)
+    // A NaN's bits are changed by the scaling, so it is added again: additions are what processors have more to spare of
+    // than multiplications.
+    exp_reduced(n, r).times_raised_power_of_two(rounded).mul_add(T::LOWER, n.zero_or_nan())
 }
 
 /// (m, n) with e^x = m·2^n, where x·log₂ e is far from what cannot be rounded: m within 1 ULP.

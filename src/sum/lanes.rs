@@ -34,6 +34,7 @@ pub struct Totals<T: Summand, const LEVELS: usize> {
 
 impl<T: Summand, const LEVELS: usize> Totals<T, LEVELS> {
     /// The sums of the levels, each in its unit. Of values that were not as expected they mean nothing.
+    #[inline(always)]
     pub fn sums(&self) -> [i64; LEVELS] {
         let times = self.grains * (GRAIN / self.width);
         std::array::from_fn(|level| {
