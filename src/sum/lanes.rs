@@ -37,10 +37,13 @@ impl<T: Summand, const LEVELS: usize> Totals<T, LEVELS> {
     #[inline(always)]
     pub fn sums(&self) -> [i64; LEVELS] {
         let times = self.grains * (GRAIN / self.width);
-        std::array::from_fn(|level| {
-            let lanes = self.levels[level][..self.width].iter();
-            lanes.map(|&lane| T::multiple(lane, self.cuts[level], times)).fold(0, i64::wrapping_add)
-        })
+        let mut sums = [0_i64; LEVELS];
+        for level in 0..LEVELS {
+            for &lane in &self.levels[level][..self.width] {
+                sums[level] = sums[level].wrapping_add(T::multiple(lane, self.cuts[level], times));
+            }
+        }
+        sums
     }
 
     /// The smallest magnitude that is not zero, and the largest.
