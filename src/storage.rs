@@ -259,12 +259,10 @@ impl Run {
         isa.run(Store { run: self, values, stream });
     }
 
-    /// Asks memory for the run's first elements, if they lie side by side, so that they are in the second-level cache.
+    /// Its memory, to be asked for ahead of its time.
     #[inline]
-    pub fn prefetch(self, len: usize) {
-        if self.stride == self.dtype.size() as isize {
-            prefetch::<2>(self.first, len * self.dtype.size());
-        }
+    pub fn ahead(self) -> Ahead {
+        Ahead { first: self.first, stride: self.stride }
     }
 
     /// Reads runs that begin `apart` bytes from one another, `len` elements of each, into as many `rows`-long parts of `out`;
@@ -354,6 +352,38 @@ impl Run {
         // SAFETY: the caller's, and the type, order, distance and alignment have been checked.
         direct.then(|| unsafe { std::slice::from_raw_parts(self.first.cast::<T>(), len) })
     }
+}
+
+/// Memory that is asked for while other is worked on, line by line, into the second-level cache. Asked for at once, it would make
+/// the loads of that work wait.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    first: *const u8,
+    stride: isize,
+}
+
+impl Ahead {
+    /// None but what is at hand.
+    pub fn none<T>(at_hand: &[T]) -> Self {
+        Self { first: at_hand.as_ptr().cast(), stride: 0 }
+    }
+
+    /// Asks for `len` elements from `start` on.
+    #[inline(always)]
+    pub fn fetch<T>(self, start: usize, len: usize) {
+        let first = self.first.wrapping_offset(self.stride.wrapping_mul(start as isize));
+        prefetch::<2>(first, len * size_of::<T>());
+    }
+}
+
+/// The distance in bytes at which loops over elements ask for them: more than a page, as the machine's own prefetching ends where
+/// a page does.
+const DISTANCE: usize = 5120;
+
+/// Asks memory for elements that will be needed when those that follow these have been worked on, into the second-level cache.
+#[inline(always)]
+pub fn prefetch_beyond<T>(elements: &[T]) {
+    prefetch::<2>(elements.as_ptr().cast::<u8>().wrapping_add(DISTANCE), size_of_val(elements));
 }
 
 /// Asks memory for bytes that will be needed, into the cache of a level, 1 or 2.

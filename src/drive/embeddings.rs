@@ -190,6 +190,9 @@ fn quads<T: Real, U: Real, const M: usize, const K: usize>(
     let (whole, tail) = (features.len / LANES, features.len % LANES);
     let vectors = features.row::<M>(row, whole);
     for i in 0..whole {
+        for vector in &vectors {
+            storage::prefetch_beyond(&vector[i]);
+        }
         let chunk = chunk(&vectors, i);
         for lane in 0..LANES {
             let sums = formula.join(across(&lanes, lane), formula.terms(across(&chunk, lane)));

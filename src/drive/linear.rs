@@ -21,7 +21,7 @@ use crate::drive::rows::{self, Blocks, Classes, Results, Sample, Swept, Weight};
 use crate::drive::{Failure, SPREAD_FROM};
 use crate::isa::{Isa, Kernel};
 use crate::real::Real;
-use crate::storage::Run;
+use crate::storage::{Ahead, Run};
 use crate::sum::ExactSum;
 use crate::threads::{self, Tasks};
 
@@ -581,7 +581,7 @@ impl Call<'_> {
                 swept.label.score = classes.scores[label];
             }
             loss.raise(isa, block::largest(isa, classes.scores), swept);
-            loss.sweep(isa, classes, swept, None, None);
+            loss.sweep(isa, classes, Ahead::none(classes.scores), swept, None, None);
         }
     }
 

@@ -238,6 +238,9 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE:
         let other_slope = &mut other_slope[..if SLOPE && D > 1 { len } else { 0 }];
         for chunk in 0..len {
             let operands = operands.map(|operand| &operand[chunk]);
+            for operand in operands {
+                storage::prefetch_beyond(operand);
+            }
             let mut values = [T::ZERO; GRAIN];
             for i in 0..GRAIN {
                 let jet = loss.at(operands.map(|operand| operand[i]));

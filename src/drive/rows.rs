@@ -14,7 +14,7 @@ use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
-use crate::storage::{self, Run};
+use crate::storage::{self, Ahead, Run};
 use crate::sum::{self, ExactSum};
 use crate::threads::{self, Spread, Tasks};
 
@@ -64,11 +64,12 @@ pub trait Blocks<T>: Send + Sync {
     /// Makes a score the largest, if it is larger than the largest so far.
     fn raise(&self, isa: Isa, largest: T, row: &mut Swept<T>);
     /// Adds a block of classes, none of them above the largest, to the sums; and keeps their powers where there is room.
-    /// `label` is the label's place in the block.
+    /// `label` is the label's place in the block, and `ahead` the scores of a later one.
     fn sweep(
         &self,
         isa: Isa,
         classes: Classes<'_, T>,
+        ahead: Ahead,
         row: &mut Swept<T>,
         label: Option<usize>,
         powers: Option<&mut [T]>,
@@ -162,14 +163,15 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         &self,
         isa: Isa,
         classes: Classes<'_, T>,
+        ahead: Ahead,
         row: &mut Swept<T>,
         place: Option<usize>,
         powers: Option<&mut [T]>,
     ) {
         let (loss, largest, label) = (self.0, row.relative(), row.label);
         let terms = match powers {
-            Some(powers) => isa.run(Terms::<_, _, K, true> { loss, classes, largest, label, place, powers }),
-            None => isa.run(Terms::<_, _, K, false> { loss, classes, largest, label, place, powers: &mut [] }),
+            Some(powers) => isa.run(Terms::<_, _, K, true> { loss, classes, ahead, largest, label, place, powers }),
+            None => isa.run(Terms::<_, _, K, false> { loss, classes, ahead, largest, label, place, powers: &mut [] }),
         };
         // Outside the kernel, where the compiler would join the folds of several sums by shuffling their lanes.
         for k in (0..K).filter(|&k| L::NEEDED[k]) {
@@ -361,6 +363,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Raise<L, T, K> {
 struct Terms<'a, L, T, const K: usize, const KEEP: bool> {
     loss: L,
     classes: Classes<'a, T>,
+    ahead: Ahead,
     largest: T,
     label: Class<T>,
     /// The label's place in the block.
@@ -374,7 +377,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<
 
     #[inline(always)]
     fn run(self) -> [[T; LANES]; K] {
-        let Self { loss, classes, largest, label, place, powers } = self;
+        let Self { loss, classes, ahead, largest, label, place, powers } = self;
         // 32 bits, so that as many lanes are compared at once as there are scores.
         let place = place.map_or(-1, |place| place as i32);
         let mut first = 0;
@@ -382,6 +385,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<
         let mut lanes = [[T::ZERO; LANES]; K];
         let (scores, probabilities) = (classes.scores.as_chunks::<LANES>().0, classes.probabilities.as_chunks().0);
         for ((scores, probabilities), weights) in scores.iter().zip(probabilities).zip(classes.weights.as_chunks().0) {
+            ahead.fetch::<T>(first as usize, LANES);
             let mut powers = [T::ZERO; LANES];
             let mut scores = *scores;
             if !L::COUNTS_LABEL {
@@ -1115,13 +1119,6 @@ impl Call<'_> {
                         Sample::Ignored
                     });
                     let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
-                    // While a row is computed the next but one comes: the machine's own prefetching stops where a page ends, which
-                    // is about every row. Of 16,384 rows of 1,000 classes it takes a tenth off the time of the losses and a fifth
-                    // with gradient; into the first-level cache, where it waits for the lines that loads wait for, nothing at
-                    // all. Longer rows gain nothing.
-                    if self.classes <= BLOCK && row + 2 < self.layout.len() {
-                        self.input.row(self.layout, row + 2).prefetch(self.classes);
-                    }
                     *value = self.row(isa, loss, row, sample, weight, grad_output, &mut rooms, powers, results, tasks);
                 }
             });
@@ -1188,7 +1185,14 @@ impl Call<'_> {
                 }
                 let end = start + classes.scores.len();
                 let kept = keep.then(|| &mut powers.written(end)[start..]);
-                loss.sweep(isa, classes, &mut swept, place(start, len), kept);
+                // While a short row is computed the next but one comes: the machine's own prefetching stops where a page ends, which
+                // is about every row. Longer ones gain nothing.
+                let ahead = if is_short && row + 2 < self.layout.len() {
+                    self.input.row(self.layout, row + 2).ahead()
+                } else {
+                    Ahead::none(classes.scores)
+                };
+                loss.sweep(isa, classes, ahead, &mut swept, place(start, len), kept);
             }
             if settles {
                 loss.settle(isa, &mut swept);
