@@ -380,6 +380,9 @@ impl Ahead {
 /// a page does.
 const DISTANCE: usize = 5120;
 
+/// Elements that lie anywhere are asked for so many before they are read.
+const SCATTERED: usize = 16;
+
 /// Asks memory for elements that will be needed when those that follow these have been worked on, into the second-level cache.
 #[inline(always)]
 pub fn prefetch_beyond<T>(elements: &[T]) {
@@ -444,14 +447,17 @@ impl<T: Real> Kernel for LoadAt<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { mut run, apart, places, out } = self;
+        let Self { run, apart, places, out } = self;
         with_element!(run.dtype, S => {
-            for (&place, out) in places.iter().zip(out) {
-                let at = run.first.wrapping_offset(apart.wrapping_mul(place as isize));
+            let at = |index: usize, place: usize| run.from(index).first.wrapping_offset(apart.wrapping_mul(place as isize));
+            for (index, (&place, out)) in places.iter().zip(out).enumerate() {
+                if let Some(&place) = places.get(index + SCATTERED) {
+                    prefetch::<1>(at(index + SCATTERED, place), 1);
+                }
+                let at = at(index, place);
                 // SAFETY: `Run::load_at`'s caller grants the element.
                 let element = unsafe { at.cast::<S>().read_unaligned() };
                 *out = (if run.swapped { element.swapped() } else { element }).widen();
-                run.first = run.first.wrapping_offset(run.stride);
             }
         });
     }

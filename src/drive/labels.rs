@@ -3,7 +3,7 @@
 use crate::drive::block::{BLOCK, Block, GRAIN, Number};
 use crate::drive::rows::{Blocks, Call, ELEMENTS_PER_TASK, Found, Matrix};
 use crate::drive::tile::Results;
-use crate::drive::{Failure, SPREAD_FROM};
+use crate::drive::{ALONE_BELOW, Failure};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
@@ -132,7 +132,7 @@ impl Call<'_> {
             storage::fence();
             found
         };
-        let spread = Spread::if_worth(samples * elements >= SPREAD_FROM);
+        let spread = Spread::if_worth(samples * elements >= ALONE_BELOW);
         threads::share(samples.div_ceil(rows), spread, stop, work, Found::merge)?.sum()
     }
 
