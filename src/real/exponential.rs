@@ -73,7 +73,7 @@ fn reduce<T: Real>(x: T, round: T) -> (T, T, T) {
     (n, (-n).mul_add(T::LN_2.0, x), rounded)
 }
 
-/// e^(r − n·(ln 2's low part)), within 0.9 ULP.
+/// e^(r − n·(ln 2's low part)), within 0.91 ULP.
 #[inline(always)]
 fn exp_reduced<T: Real>(n: T, r: T) -> T {
     let r = (-n).mul_add(T::LN_2.1, r);
