@@ -30,8 +30,9 @@ const LIMBS: usize = 68;
 const MAX_PENDING: u32 = 1 << 30;
 /// Values that are summed at once: 2^10.
 const BLOCK: usize = 1024;
-/// The fewest levels of a grid: a number's last bit is below the first one's.
-const LEAST_LEVELS: usize = 2;
+/// The most levels on which values are added while they are computed. The fewest are 2: a number's last bit is below the first
+/// one's unit.
+const FUSED_LEVELS: usize = 3;
 /// The most levels of a grid.
 const MOST_LEVELS: usize = 4;
 /// Lanes in which extremes are found, for SIMD: enough to hide the latency of maxima.
@@ -98,8 +99,8 @@ impl ExactSum {
         }
     }
 
-    /// Adds what [`Lanes`] have added up of at most 1,024 values, if that is exact; if not, learns from it what to expect.
-    /// Whether it was exact.
+    /// Adds what [`Lanes`] have added up of at most 1,024 values, if that is exact, and learns from them what to expect. Whether it
+    /// was exact.
     pub fn add_totals<T: Summand, const LEVELS: usize>(
         &mut self,
         totals: &Totals<T, LEVELS>,
@@ -111,7 +112,8 @@ impl ExactSum {
             || exponent(largest) <= expected && levels(exponent(smallest), expected, T::DIGITS) <= LEVELS;
         if exact {
             self.add_levels::<T, LEVELS>(totals.sums(), expected);
-        } else if exponent(largest) <= T::EXPECTED.1 {
+        }
+        if largest > T::ZERO && exponent(largest) <= T::EXPECTED.1 {
             expectation.learn::<T>((smallest, largest));
         }
         exact
@@ -299,17 +301,16 @@ pub struct Expectation {
     largest: Option<i32>,
     /// The levels of a grid that they need.
     levels: usize,
-    /// The blocks until fewer levels are tried again.
+    /// The blocks until fewer levels will do.
     left: u32,
 }
 
 impl Expectation {
     /// Nothing is known.
-    pub const NOTHING: Self = Self { largest: None, levels: LEAST_LEVELS, left: 0 };
+    pub const NOTHING: Self = Self { largest: None, levels: FUSED_LEVELS, left: 0 };
     /// Values below 64: as good as any.
     const FIRST: i32 = 5;
-    /// So many blocks get the levels that one needed: where few need them, few get them in vain, and where all do, few are tried
-    /// in vain.
+    /// So many blocks get the levels that one needed, as to do a block again costs more than levels in vain.
     const BLOCKS: u32 = 16;
 
     /// The E that is expected.
@@ -317,23 +318,29 @@ impl Expectation {
         self.largest.unwrap_or(Self::FIRST)
     }
 
-    /// The levels that the next block is expected to need.
+    /// The levels that the next block is expected to need. What needs more than [`FUSED_LEVELS`] is tried on those now and then, as
+    /// nothing is learnt from blocks that are not.
     pub fn levels(&mut self) -> usize {
-        if self.left == 0 {
-            self.levels = LEAST_LEVELS;
+        match self.left {
+            0 => self.levels = self.levels.min(FUSED_LEVELS),
+            _ => self.left -= 1,
         }
-        self.left = self.left.saturating_sub(1);
         self.levels
     }
 
-    /// Learns from a block that was not as expected. A little more than it needs is expected from now on, and never less.
+    /// Learns from a block. Of larger values than were expected, a little more than these need is expected from now on.
     fn learn<T: Summand>(&mut self, (smallest, largest): (T, T)) {
         let (low, high) = T::EXPECTED;
-        let needed = (exponent(largest) + 1).clamp(low, high);
-        let largest = self.largest.map_or(needed, |largest| largest.max(needed));
-        self.largest = Some(largest);
-        self.levels = levels(exponent(smallest), largest, T::DIGITS);
-        self.left = Self::BLOCKS;
+        let seen = exponent(largest);
+        if self.largest.is_none_or(|expected| seen > expected) {
+            self.largest = Some((seen + 1).clamp(low, high));
+        }
+        let needed = levels(exponent(smallest), self.largest(), T::DIGITS);
+        if needed >= self.levels {
+            (self.levels, self.left) = (needed, Self::BLOCKS);
+        } else if self.left == 0 {
+            self.levels = needed;
+        }
     }
 }
 
