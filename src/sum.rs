@@ -250,7 +250,7 @@ impl ExactSum {
     fn add_levels<T: Summand, const LEVELS: usize>(&mut self, sums: [i64; LEVELS], largest: i32) {
         self.make_room(LEVELS as u32);
         for (level, sum) in sums.into_iter().enumerate() {
-            let unit = largest + 2 - (level as i32 + 1) * (T::DIGITS - 1);
+            let unit = lanes::exponent::<T>(largest, level + 1);
             self.place(sum.unsigned_abs(), sum >> 63, (unit + 1074) as usize);
         }
     }
@@ -378,30 +378,28 @@ impl<T: Summand> Sum<'_, T> {
             return Summed::TooWide;
         }
         // SAFETY: the caller's.
-        unsafe {
+        let sums = unsafe {
             match levels(exponent(smallest), largest, T::DIGITS) {
-                ..=2 => {
-                    let [high, low] = sum_of::<T, Two, 2>(parts, largest);
-                    Summed::On { largest, sums: [high, low, 0, 0] }
-                }
-                3 => {
-                    let [high, middle, low] = sum_of::<T, Three, 3>(parts, largest);
-                    Summed::On { largest, sums: [high, middle, low, 0] }
-                }
-                4 => Summed::On { largest, sums: sum_of::<T, Four, 4>(parts, largest) },
-                _ => Summed::TooWide,
+                ..=2 => sum_of::<T, Two, 2>(parts, largest),
+                3 => sum_of::<T, Three, 3>(parts, largest),
+                4 => sum_of::<T, Four, 4>(parts, largest),
+                _ => return Summed::TooWide,
             }
-        }
+        };
+        Summed::On { largest, sums }
     }
 }
 
+/// The sums of the levels, and of those that there are besides, 0.
+///
 /// # Safety
 /// The machine must have the lanes' instruction set.
 #[inline(always)]
 unsafe fn sum_of<T: Summand, L: Lanes<T, LEVELS>, const LEVELS: usize>(
     parts: [&[[T; GRAIN]]; 2],
     largest: i32,
-) -> [i64; LEVELS] {
+) -> [i64; MOST_LEVELS] {
+    let mut sums = [0; MOST_LEVELS];
     // SAFETY: the caller's.
     unsafe {
         let mut lanes = L::new(largest);
@@ -410,8 +408,9 @@ unsafe fn sum_of<T: Summand, L: Lanes<T, LEVELS>, const LEVELS: usize>(
                 lanes.add(values);
             }
         }
-        lanes.totals().sums()
+        sums[..LEVELS].copy_from_slice(&lanes.totals().sums());
     }
+    sums
 }
 
 impl<T: Summand> Kernel for Sum<'_, T> {

@@ -26,6 +26,7 @@ const TASKS_PER_THREAD: usize = 8;
 
 /// Elements from which a last block is worth two: one of whole grains, and one of what is left.
 const WORTH_CUTTING: usize = 3 * GRAIN;
+
 /// Room for what a formula says of a block.
 pub struct Jets<T> {
     value: Block<T>,
@@ -107,28 +108,6 @@ impl<L: Pointwise<N, D>, const N: usize, const D: usize> Loss for Formula<L, N, 
     }
 }
 
-impl<L: Pointwise<N, D>, const N: usize, const D: usize> Formula<L, N, D> {
-    /// [`Blocks::add`], on so many levels.
-    fn add_on<T: Number, const LEVELS: usize>(
-        &self,
-        isa: Isa,
-        with_slope: bool,
-        operands: [&[T]; N],
-        factor: T,
-        jets: &mut Jets<T>,
-        sum: &mut ExactSum,
-        expectation: &mut Expectation,
-    ) -> bool {
-        let (loss, largest) = (self.0, expectation.largest());
-        let totals = if with_slope {
-            isa.run(Add::<_, _, N, D, true, LEVELS> { loss, operands, factor, jets, largest })
-        } else {
-            isa.run(Add::<_, _, N, D, false, LEVELS> { loss, operands, factor, jets, largest })
-        };
-        totals.is_some_and(|totals| sum.add_totals(&totals, expectation))
-    }
-}
-
 impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> for Formula<L, N, D> {
     fn add(
         &self,
@@ -140,10 +119,19 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> fo
         sum: &mut ExactSum,
         expectation: &mut Expectation,
     ) -> bool {
-        let operands = std::array::from_fn(|i| operands[i]);
-        match expectation.levels() {
-            2 => self.add_on::<T, 2>(isa, with_slope, operands, factor, jets, sum, expectation),
-            3 => self.add_on::<T, 3>(isa, with_slope, operands, factor, jets, sum, expectation),
+        let operands: [&[T]; N] = std::array::from_fn(|i| operands[i]);
+        let (loss, levels, largest) = (self.0, expectation.levels(), expectation.largest());
+        macro_rules! add_on {
+            ($levels:literal, $slope:literal) => {
+                isa.run(Add::<_, _, N, D, $slope, $levels> { loss, operands, factor, jets, largest })
+                    .is_some_and(|totals| sum.add_totals(&totals, expectation))
+            };
+        }
+        match (levels, with_slope) {
+            (2, false) => add_on!(2, false),
+            (2, true) => add_on!(2, true),
+            (3, false) => add_on!(3, false),
+            (3, true) => add_on!(3, true),
             _ => false,
         }
     }

@@ -74,13 +74,16 @@ pub trait Lanes<T: Summand, const LEVELS: usize>: Sized {
     unsafe fn totals(self) -> Totals<T, LEVELS>;
 }
 
+/// The k of a level, of values that are below 2^(`largest` + 1); and so the exponent of the unit of the level before.
+#[inline(always)]
+pub(super) fn exponent<T: Summand>(largest: i32, level: usize) -> i32 {
+    largest + 2 - level as i32 * (T::DIGITS - 1)
+}
+
 /// The M of each level.
 #[inline(always)]
 fn cuts<T: Summand, const LEVELS: usize>(largest: i32) -> [T; LEVELS] {
-    std::array::from_fn(|level| {
-        let k = largest + 2 - level as i32 * (T::DIGITS - 1);
-        T::of(f64::from_bits(((k + 1023) as u64) << 52 | 1 << 51))
-    })
+    std::array::from_fn(|level| T::of(f64::from_bits(((exponent::<T>(largest, level) + 1023) as u64) << 52 | 1 << 51)))
 }
 
 /// Lanes for any machine.
