@@ -31,6 +31,7 @@ from present import Measured, Result, machine, show, write
 from subjects import SHAPES, SUBJECTS, THREADS, Array, Call, ml_dtypes
 
 ROUND = 2e-3  # seconds that a contender is called for in a round, if it is quicker than that
+SETTLING = 10e-3  # seconds that it is called for before it is timed: so long threads of OpenMP spin after a call
 LONGEST = 30.0  # seconds that the rounds of a call may take together, if there are three
 FEW = 1 << 18  # elements that are enough to see that everything works
 COPIED_FROM = 1 << 20  # bytes from which a copy says something about the memory
@@ -106,6 +107,13 @@ def seconds(call: Call, times: int) -> float:
     return (time.perf_counter() - start) / times
 
 
+def settle(call: Call) -> None:
+    """Call for so long that the threads of whoever was called before have gone to sleep, and the caches hold what they can."""
+    until = time.perf_counter() + SETTLING
+    while time.perf_counter() < until:
+        call()
+
+
 def measure(work: Work, peers: list[str], rounds: int, pool: ThreadPoolExecutor) -> Result:
     """Time a call and its peers, after looking whether they agree."""
     operands = work.operands()
@@ -127,6 +135,7 @@ def measure(work: Work, peers: list[str], rounds: int, pool: ThreadPoolExecutor)
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():
+            settle(call)
             taken[name].append(seconds(call, counts[name]))
     elements = math.prod(work.shape)
     return Result(work.name, work.loss, work.gradient, work.fresh, elements, traffic, taken)

@@ -224,6 +224,13 @@ pub trait Embeddings<const M: usize, const K: usize, const S: usize>: Copy + Sen
         a
     }
 
+    /// The sums over the features of vectors at unit length, from the scalar product of each with each, itself included: of a
+    /// formula with [`Self::UNIT`].
+    #[inline(always)]
+    fn sums_of_products(&self, _products: [[f64; M]; M]) -> [f64; K] {
+        [f64::NAN; K]
+    }
+
     /// The loss.
     fn value<T: Real>(&self, sums: [T; K], scales: [T; M], target: T) -> T;
 

@@ -8,11 +8,15 @@
 
 #![allow(clippy::needless_range_loop, reason = "an index is the same lane, row or sum of several arrays")]
 
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::slice;
+
 use crate::drive::block::{self, BLOCK, Block, LANES, Number};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::rows::Matrix;
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
-use crate::isa::{Isa, Kernel};
+use crate::isa::{Baseline, Isa, Kernel, Set};
 use crate::loss::{Domain, Embeddings};
 use crate::real::Real;
 use crate::storage;
@@ -29,19 +33,31 @@ const MOST_SLOPES: usize = 6;
 const FEATURES_PER_TASK: usize = 1 << 15;
 /// The elements of a vector of a group that there is room for: a row for each lane, if it has no more than 128 features.
 const ROOM: usize = 2 * BLOCK;
+/// The most scalar products of the vectors of a row, each with itself and with those before it.
+const MOST_PRODUCTS: usize = 6;
 /// The lanes that sums of a row are left in, until those of a group are folded together.
 const QUAD: usize = 4;
 
 /// A block of features of a group of rows: the same features of each row's vectors, in whole lanes.
 pub struct Features<'a, T> {
-    vectors: [[&'a [[T; LANES]]; LANES]; MOST_VECTORS],
+    vectors: [Vectors<'a, T>; MOST_VECTORS],
     rows: usize,
     len: usize,
 }
 
+/// The features of one of the vectors of each row: as many readable elements of each as whole lanes have, which nobody writes.
+#[derive(Clone, Copy)]
+struct Vectors<'a, T> {
+    first: *const T,
+    /// Elements from a row to the next.
+    step: isize,
+    lives: PhantomData<&'a [T]>,
+}
+
 /// What is known of a group's rows, one in each lane; a lane without a row holds something or other.
 pub struct Rows<T> {
-    squared_lengths: [[f64; LANES]; MOST_VECTORS],
+    /// In the order of [`product`], at first of the vectors as they are, then at unit length.
+    products: [[f64; LANES]; MOST_PRODUCTS],
     scales: [[T; LANES]; MOST_VECTORS],
     sums: [[f64; LANES]; MOST_SUMS],
     targets: [T; LANES],
@@ -76,8 +92,10 @@ impl<T: Real> Results<T> {
 pub trait Blocks<T>: Send + Sync {
     /// [`Embeddings::UNIT`]
     fn unit(&self) -> Option<f64>;
-    /// Adds a block to the squared lengths of the vectors.
+    /// Adds a block to the scalar products of the vectors.
     fn measure(&self, isa: Isa, features: &Features<'_, T>, rows: &mut Rows<T>);
+    /// Computes the sums from the scalar products.
+    fn relate(&self, isa: Isa, rows: &mut Rows<T>);
     /// Adds a block to the sums.
     fn sweep(&self, isa: Isa, features: &Features<'_, T>, rows: &mut Rows<T>);
     /// Computes the weighted losses and the slopes from the sums.
@@ -123,7 +141,14 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
     }
 
     fn measure(&self, isa: Isa, features: &Features<'_, T>, rows: &mut Rows<T>) {
-        isa.run(Measure::<_, M> { features, squared_lengths: &mut rows.squared_lengths });
+        match M {
+            2 => isa.run(Measure::<_, 2, 3> { features, products: &mut rows.products }),
+            _ => isa.run(Measure::<_, MOST_VECTORS, MOST_PRODUCTS> { features, products: &mut rows.products }),
+        }
+    }
+
+    fn relate(&self, isa: Isa, rows: &mut Rows<T>) {
+        isa.run(Relate::<_, _, M, K, S> { loss: self.0, rows });
     }
 
     fn sweep(&self, isa: Isa, features: &Features<'_, T>, rows: &mut Rows<T>) {
@@ -143,9 +168,12 @@ impl<T: Real> Features<'_, T> {
     /// A row's vectors, of so many lanes.
     #[inline(always)]
     fn row<const M: usize>(&self, row: usize, lanes: usize) -> [&[[T; LANES]]; M] {
+        assert!(row < self.rows && lanes <= self.len.div_ceil(LANES));
         let mut vectors: [&[[T; LANES]]; M] = [&[]; M];
         for m in 0..M {
-            vectors[m] = &self.vectors[m][row][..lanes];
+            let Vectors { first, step, .. } = self.vectors[m];
+            // SAFETY: of each row there are as many elements as whole lanes have.
+            vectors[m] = unsafe { slice::from_raw_parts(first.offset(step * row as isize).cast(), lanes) };
         }
         vectors
     }
@@ -167,6 +195,10 @@ trait Sums<T, U, const M: usize, const K: usize>: Copy {
     fn of_row(self, row: usize) -> Self;
     fn terms(&self, features: [T; M]) -> [U; K];
     fn join(&self, a: [U; K], b: [U; K]) -> [U; K];
+    #[inline(always)]
+    fn add(&self, sums: [U; K], features: [T; M]) -> [U; K] {
+        self.join(sums, self.terms(features))
+    }
 }
 
 /// One lane of each.
@@ -195,7 +227,7 @@ fn quads<T: Real, U: Real, const M: usize, const K: usize>(
         }
         let chunk = chunk(&vectors, i);
         for lane in 0..LANES {
-            let sums = formula.join(across(&lanes, lane), formula.terms(across(&chunk, lane)));
+            let sums = formula.add(across(&lanes, lane), across(&chunk, lane));
             for k in 0..K {
                 lanes[k][lane] = sums[k];
             }
@@ -264,54 +296,85 @@ fn group_sums<T: Real, U: Real, const M: usize, const K: usize>(
     sums
 }
 
-/// Squares of the features, in double precision so that no float32 overflows.
-#[derive(Clone, Copy)]
-struct Squares;
+/// Where the scalar product of two vectors, the latter no earlier than the former, is among those of a row.
+const fn product(former: usize, latter: usize) -> usize {
+    latter * (latter + 1) / 2 + if former == latter { 0 } else { former + 1 }
+}
 
-impl<T: Real, const M: usize> Sums<T, f64, M, M> for Squares {
+/// Whether the product of two features is exact in double precision, so that sums at unit length can be had of scalar products:
+/// what cancels then is smaller than what rounding the scaled features would make of it.
+const fn is_exact<T>() -> bool {
+    size_of::<T>() == size_of::<f32>()
+}
+
+/// Scalar products, in double precision so that no float32 overflows; only squares, where products would be rounded. What is exact
+/// may be fused with its addition or not, to the same sum.
+#[derive(Clone, Copy)]
+struct Products<const FUSED: bool>;
+
+impl<T: Real, const M: usize, const P: usize, const FUSED: bool> Sums<T, f64, M, P> for Products<FUSED> {
     #[inline(always)]
     fn of_row(self, _: usize) -> Self {
         self
     }
 
     #[inline(always)]
-    fn terms(&self, features: [T; M]) -> [f64; M] {
-        let mut squares = [0.0; M];
-        for m in 0..M {
-            squares[m] = features[m].to_f64() * features[m].to_f64();
-        }
-        squares
+    fn terms(&self, features: [T; M]) -> [f64; P] {
+        self.add([0.0; P], features)
     }
 
     #[inline(always)]
-    fn join(&self, mut a: [f64; M], b: [f64; M]) -> [f64; M] {
-        for m in 0..M {
-            a[m] += b[m];
+    fn join(&self, mut a: [f64; P], b: [f64; P]) -> [f64; P] {
+        for k in 0..P {
+            a[k] += b[k];
         }
         a
     }
+
+    #[inline(always)]
+    fn add(&self, mut sums: [f64; P], features: [T; M]) -> [f64; P] {
+        for latter in 0..M {
+            for former in 0..=latter {
+                if former == latter || is_exact::<T>() {
+                    let (x, y) = (features[former].to_f64(), features[latter].to_f64());
+                    let sum = &mut sums[product(former, latter)];
+                    *sum = if FUSED && is_exact::<T>() { x.mul_add(y, *sum) } else { *sum + x * y };
+                }
+            }
+        }
+        sums
+    }
 }
 
-struct Measure<'a, T, const M: usize> {
+struct Measure<'a, T, const M: usize, const P: usize> {
     features: &'a Features<'a, T>,
-    squared_lengths: &'a mut [[f64; LANES]; MOST_VECTORS],
+    products: &'a mut [[f64; LANES]; MOST_PRODUCTS],
 }
 
-impl<T: Real, const M: usize> Kernel for Measure<'_, T, M> {
+impl<T: Real, const M: usize, const P: usize> Kernel for Measure<'_, T, M, P> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let sums: [[f64; LANES]; M] = group_sums(Squares, self.features);
-        for m in 0..M {
+        self.run_on::<Baseline>();
+    }
+
+    #[inline(always)]
+    fn run_on<S: Set>(self) {
+        let sums = if matches!(S::ISA, Isa::Baseline) {
+            group_sums::<T, f64, M, P>(Products::<false>, self.features)
+        } else {
+            group_sums::<T, f64, M, P>(Products::<true>, self.features)
+        };
+        for k in 0..P {
             for row in 0..LANES {
-                self.squared_lengths[m][row] += sums[m][row];
+                self.products[k][row] += sums[k][row];
             }
         }
     }
 }
 
-/// Turns squared lengths into scales.
+/// Turns lengths into scales, and brings products to unit length.
 struct Scale<'a, T> {
     rows: &'a mut Rows<T>,
     vectors: usize,
@@ -323,16 +386,55 @@ impl<T: Real> Kernel for Scale<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        let squared_lengths = self.rows.squared_lengths;
-        for m in 0..self.vectors {
-            let mut scales = [T::ZERO; LANES];
+        let Self { rows, vectors, epsilon } = self;
+        let (mut products, mut scales) = (rows.products, [[0.0; LANES]; MOST_VECTORS]);
+        for m in 0..vectors {
             for row in 0..LANES {
-                let square = squared_lengths[m][row] + self.epsilon;
+                let square = products[product(m, m)][row] + epsilon;
                 // A vector of infinite length has no direction.
                 let square = if square == f64::INFINITY { f64::NAN } else { square };
-                scales[row] = T::of(1.0 / square.sqrt());
+                scales[m][row] = 1.0 / square.sqrt();
+                rows.scales[m][row] = T::of(scales[m][row]);
             }
-            self.rows.scales[m] = scales;
+        }
+        for latter in 0..vectors {
+            for former in 0..=latter {
+                let k = product(former, latter);
+                for row in 0..LANES {
+                    products[k][row] = products[k][row] * scales[former][row] * scales[latter][row];
+                }
+            }
+        }
+        rows.products = products;
+    }
+}
+
+struct Relate<'a, L, T, const M: usize, const K: usize, const S: usize> {
+    loss: L,
+    rows: &'a mut Rows<T>,
+}
+
+impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: usize> Kernel
+    for Relate<'_, L, T, M, K, S>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { loss, rows } = self;
+        let Some(all) = rows.sums.first_chunk_mut::<K>() else { return };
+        for row in 0..LANES {
+            let mut products = [[0.0; M]; M];
+            for latter in 0..M {
+                for former in 0..=latter {
+                    let of_pair = rows.products[product(former, latter)][row];
+                    (products[former][latter], products[latter][former]) = (of_pair, of_pair);
+                }
+            }
+            let sums = loss.sums_of_products(products);
+            for k in 0..K {
+                all[k][row] = sums[k];
+            }
         }
     }
 }
@@ -563,7 +665,7 @@ impl<T: Number> State<T> {
 impl<T: Number> Rows<T> {
     /// No rows yet.
     const NOTHING: Self = Self {
-        squared_lengths: [[0.0; LANES]; MOST_VECTORS],
+        products: [[0.0; LANES]; MOST_PRODUCTS],
         scales: [[T::ONE; LANES]; MOST_VECTORS],
         sums: [[0.0; LANES]; MOST_SUMS],
         targets: [T::ZERO; LANES],
@@ -605,19 +707,22 @@ impl Call<'_> {
             for task in tasks {
                 let start = task * BLOCK;
                 let len = BLOCK.min(samples - start);
-                // SAFETY: the caller's; every element of `weights` is written.
-                let weights = unsafe {
-                    weights.filled(len, |room| match self.sample_weight {
-                        Some(operand) => self.layout.read(isa, operand, start, room),
-                        None => room.fill(T::ONE),
-                    })
-                };
-                found.weight.add_block(isa, weights);
+                // SAFETY: the caller's.
+                let weights = self
+                    .sample_weight
+                    .map(|operand| unsafe { &self.layout.fetch(isa, operand, start, len, &mut weights)[..len] });
+                match weights {
+                    Some(weights) => found.weight.add_block(isa, weights),
+                    None => found.weight.add(len as f64),
+                }
                 if let Some(operand) = self.target {
                     // SAFETY: the caller's.
                     let targets = unsafe { self.layout.fetch(isa, operand, start, len, &mut targets) };
                     if !block::is_within(isa, &targets[..len], self.domain) {
-                        let misfit = |&i: &usize| !self.domain.contains(targets[i].to_f64()) && weights[i] != T::ZERO;
+                        let misfit = |&i: &usize| {
+                            let counts = weights.is_none_or(|weights| weights[i] != T::ZERO);
+                            counts && !self.domain.contains(targets[i].to_f64())
+                        };
                         let first = (0..len).find(misfit).map(|i| start + i);
                         found.misfit = found.misfit.into_iter().chain(first).min();
                     }
@@ -724,11 +829,15 @@ impl Call<'_> {
                 Source::Blocks(rooms)
             };
             if let Some(epsilon) = loss.unit() {
-                rows.squared_lengths = [[0.0; LANES]; MOST_VECTORS];
+                rows.products = [[0.0; LANES]; MOST_PRODUCTS];
                 self.each(isa, start, len, &mut source, tasks, |features, _| loss.measure(isa, features, rows));
                 isa.run(Scale { rows, vectors: self.vectors.len(), epsilon });
             }
-            self.each(isa, start, len, &mut source, tasks, |features, _| loss.sweep(isa, features, rows));
+            if loss.unit().is_some() && is_exact::<T>() {
+                loss.relate(isa, rows);
+            } else {
+                self.each(isa, start, len, &mut source, tasks, |features, _| loss.sweep(isa, features, rows));
+            }
             loss.evaluate(isa, rows);
             if self.want.value() {
                 values.filled(at + len, |room| room[at..].copy_from_slice(&rows.values[..len]));
@@ -785,21 +894,26 @@ impl Call<'_> {
         (first, len): (usize, usize),
         rooms: &'a mut [Block<T, ROOM>; MOST_VECTORS],
     ) -> Features<'a, T> {
-        let mut features = Features { vectors: [[&[]; LANES]; MOST_VECTORS], rows, len };
+        let none = Vectors { first: NonNull::dangling().as_ptr(), step: 0, lives: PhantomData };
+        let mut features = Features { vectors: [none; MOST_VECTORS], rows, len };
         let width = len.next_multiple_of(LANES);
         for ((matrix, room), vectors) in self.vectors.iter().zip(rooms).zip(&mut features.vectors) {
             // SAFETY: the caller's; all of the room that is read is written.
             unsafe {
-                let room = room.written(rows * width);
-                for (row, (vector, room)) in vectors.iter_mut().zip(room.chunks_exact_mut(width)).enumerate() {
-                    let run = matrix.row(self.layout, start + row).from(first);
-                    let direct = if width == len { run.as_slice(len) } else { None };
-                    if direct.is_none() {
-                        run.load(isa, &mut room[..len]);
+                let run = |row: usize| matrix.row(self.layout, start + row).from(first);
+                let is_whole = width == len && run(0).as_slice::<T>(len).is_some();
+                let step = self.layout.one_run(&matrix.samples, start, rows).map(|samples| samples.stride);
+                let step = step.filter(|step| is_whole && step % size_of::<T>() as isize == 0);
+                (vectors.first, vectors.step) = if let Some(step) = step {
+                    (run(0).first.cast_const().cast(), step / size_of::<T>() as isize)
+                } else {
+                    let room = room.written(rows * width);
+                    for (row, room) in room.chunks_exact_mut(width).enumerate() {
+                        run(row).load(isa, &mut room[..len]);
                         room[len..].fill(T::ZERO);
                     }
-                    *vector = direct.unwrap_or(room).as_chunks().0;
-                }
+                    (room.as_ptr(), width as isize)
+                };
             }
         }
         features

@@ -13,6 +13,13 @@ pub struct CosineEmbedding {
 /// What torch adds to squared lengths.
 pub const EPSILON: f64 = 1e-12;
 
+/// ‖x − y‖² of two vectors from the scalar products of each with each.
+#[inline(always)]
+pub fn squared_distance<const M: usize>(products: [[f64; M]; M], x: usize, y: usize) -> f64 {
+    let square = products[x][x] + products[y][y] - 2.0 * products[x][y];
+    if square < 0.0 { 0.0 } else { square }
+}
+
 /// 1 − cos of two vectors from the square of their distance at unit length, ‖x̂ − ŷ‖² = 2 − 2 cos, of which nothing cancels
 /// where they are all but parallel. x̂ and ŷ fall short of unit length by what ε says, which is added.
 #[inline(always)]
@@ -37,6 +44,11 @@ impl Embeddings<2, 2, 2> for CosineEmbedding {
     fn terms<T: Real>(&self, [x, y]: [T; 2]) -> [T; 2] {
         let d = x - y;
         [d * d, x * y]
+    }
+
+    #[inline(always)]
+    fn sums_of_products(&self, products: [[f64; 2]; 2]) -> [f64; 2] {
+        [squared_distance(products, 0, 1), products[0][1]]
     }
 
     #[inline(always)]

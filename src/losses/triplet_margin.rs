@@ -1,5 +1,5 @@
 use crate::loss::Embeddings;
-use crate::losses::cosine_embedding::{EPSILON, cosine_distance, cosine_slopes};
+use crate::losses::cosine_embedding::{EPSILON, cosine_distance, cosine_slopes, squared_distance};
 use crate::real::Real;
 
 /// The triplet loss max(0, margin + d(a, p) − d(a, n)) of an anchor a, a vector p like it and one unlike it, n.
@@ -275,6 +275,13 @@ impl<D: Distance, const SWAP: bool> Embeddings<3, 6, 6> for TripletMargin<D, SWA
     fn join<T: Real>(&self, a: [T; 6], b: [T; 6]) -> [T; 6] {
         let ([a, b, c], [d, e, f]) = (pairs(a), pairs(b));
         flat([self.distance.join(a, d), self.distance.join(b, e), self.distance.join(c, f)])
+    }
+
+    /// The one distance of vectors at unit length, that of cosines, sums squares of differences.
+    #[inline(always)]
+    fn sums_of_products(&self, products: [[f64; 3]; 3]) -> [f64; 6] {
+        let [near, far, swapped] = [(0, 1), (0, 2), (1, 2)].map(|(x, y)| [squared_distance(products, x, y), 0.0]);
+        flat([near, far, swapped])
     }
 
     #[inline(always)]
