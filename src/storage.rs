@@ -216,6 +216,14 @@ macro_rules! with_float_element {
     };
 }
 
+/// Calls `$body` with `$S` naming the Rust type of the elements, which are integers, or else evaluates to `$rest`.
+macro_rules! with_integer_element {
+    ($dtype:expr, $S:ident => $body:expr, $rest:expr) => {
+        with_element!(@ $dtype, $S => $body; Int8 i8, Int16 i16, Int32 i32, Int64 i64, Uint8 u8, Uint16 u16, Uint32 u32,
+            Uint64 u64; $rest)
+    };
+}
+
 /// Elements at equal distances in memory: one run of a strided buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
@@ -249,6 +257,15 @@ impl Run {
     /// The run must have `out.len()` readable elements.
     pub unsafe fn load<T: Real>(self, isa: Isa, out: &mut [T]) {
         isa.run(Load { run: self, out });
+    }
+
+    /// Reads labels as places among `classes`, all of `out`; whether they are integers, each is such a place and none is `ignored`.
+    ///
+    /// # Safety
+    /// The run must have `out.len()` readable elements.
+    pub unsafe fn load_places(self, isa: Isa, classes: usize, ignored: Option<usize>, out: &mut [usize]) -> bool {
+        let (classes, ignored) = (classes as u64, ignored.map_or(u64::MAX, |place| place as u64));
+        isa.run(LoadPlaces { run: self, classes, ignored, out })
     }
 
     /// Writes all `values` to the run's first elements; `stream` writes past the caches, where that can be done.
@@ -382,6 +399,8 @@ const DISTANCE: usize = 5120;
 
 /// Elements that lie anywhere are asked for so many before they are read.
 const SCATTERED: usize = 16;
+/// Bytes from run to run from which elements of each lie anywhere; nearer ones are met by the machine's own prefetching.
+const FAR: usize = 256;
 
 /// Asks memory for elements that will be needed when those that follow these have been worked on, into the second-level cache.
 #[inline(always)]
@@ -435,6 +454,46 @@ impl<T: Real> Kernel for Load<'_, T> {
     }
 }
 
+struct LoadPlaces<'a> {
+    run: Run,
+    classes: u64,
+    ignored: u64,
+    out: &'a mut [usize],
+}
+
+impl Kernel for LoadPlaces<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { run, .. } = self;
+        with_integer_element!(run.dtype, S => {
+            #[allow(clippy::unnecessary_cast, reason = "of one type it is")]
+            let widen = |label: S| (if run.swapped { label.swapped() } else { label }) as u64;
+            let size = size_of::<S>() as isize;
+            // SAFETY: `Run::load_places`'s caller grants `out.len()` elements.
+            unsafe { if run.stride == size { self.read(size, widen) } else { self.read(run.stride, widen) } }
+        }, false)
+    }
+}
+
+impl LoadPlaces<'_> {
+    /// # Safety
+    /// As [`Run::load_places`], with elements of this type at this stride.
+    #[inline(always)]
+    unsafe fn read<S: Element>(self, stride: isize, widen: impl Fn(S) -> u64) -> bool {
+        let Self { run, classes, ignored, out } = self;
+        let mut are_others = false;
+        for (i, place) in out.iter_mut().enumerate() {
+            // SAFETY: the caller's.
+            let label = widen(unsafe { run.first.offset(stride * i as isize).cast::<S>().read_unaligned() });
+            are_others |= (label >= classes) | (label == ignored);
+            *place = label as usize;
+        }
+        !are_others
+    }
+}
+
 struct LoadAt<'a, T> {
     run: Run,
     apart: isize,
@@ -447,19 +506,37 @@ impl<T: Real> Kernel for LoadAt<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { run, apart, places, out } = self;
-        with_element!(run.dtype, S => {
-            let at = |index: usize, place: usize| run.from(index).first.wrapping_offset(apart.wrapping_mul(place as isize));
-            for (index, (&place, out)) in places.iter().zip(out).enumerate() {
-                if let Some(&place) = places.get(index + SCATTERED) {
-                    prefetch::<1>(at(index + SCATTERED, place), 1);
-                }
-                let at = at(index, place);
-                // SAFETY: `Run::load_at`'s caller grants the element.
-                let element = unsafe { at.cast::<S>().read_unaligned() };
-                *out = (if run.swapped { element.swapped() } else { element }).widen();
+        // SAFETY: `Run::load_at`'s caller grants the elements.
+        with_element!(self.run.dtype, S => unsafe {
+            if self.run.swapped {
+                self.read(true, S::swapped);
+            } else if self.run.stride.unsigned_abs() < FAR {
+                self.read(false, |x: S| x);
+            } else {
+                self.read(true, |x: S| x);
             }
         });
+    }
+}
+
+impl<T: Real> LoadAt<'_, T> {
+    /// # Safety
+    /// As [`Run::load_at`], with elements of this type.
+    #[inline(always)]
+    unsafe fn read<S: Element>(self, are_far: bool, order: impl Fn(S) -> S) {
+        let Self { run, apart, places, out } = self;
+        let at = |index: usize, place: usize| run.from(index).first.wrapping_offset(apart.wrapping_mul(place as isize));
+        let (first, last) = out.split_at_mut(if are_far { places.len().saturating_sub(SCATTERED) } else { 0 });
+        let start_of_last = first.len();
+        for (index, (out, pair)) in first.iter_mut().zip(places.windows(SCATTERED + 1)).enumerate() {
+            prefetch::<1>(at(index + SCATTERED, pair[SCATTERED]), 1);
+            // SAFETY: the caller's.
+            *out = order(unsafe { at(index, pair[0]).cast::<S>().read_unaligned() }).widen();
+        }
+        for (index, (out, &place)) in last.iter_mut().zip(&places[start_of_last..]).enumerate() {
+            // SAFETY: the caller's.
+            *out = order(unsafe { at(start_of_last + index, place).cast::<S>().read_unaligned() }).widen();
+        }
     }
 }
 

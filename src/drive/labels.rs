@@ -29,7 +29,7 @@ pub struct Labels<'a, T> {
 }
 
 /// Evaluates a formula at labels.
-pub struct Evaluate<'a, L, T, const K: usize> {
+pub struct Evaluate<'a, L, T, const K: usize, const DERIVED: bool> {
     /// The formula.
     pub loss: L,
     /// The labels.
@@ -38,21 +38,22 @@ pub struct Evaluate<'a, L, T, const K: usize> {
     pub results: &'a mut Results<T>,
 }
 
-impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Evaluate<'_, L, T, K> {
+impl<L: Rowwise<K>, T: Real, const K: usize, const DERIVED: bool> Kernel for Evaluate<'_, L, T, K, DERIVED> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         let Self { loss, labels, results } = self;
         let len = labels.scores.len().min(BLOCK) / GRAIN * GRAIN;
+        let derived = if DERIVED { len } else { 0 };
         // SAFETY: `fill` writes every element of each slice.
         let (value, slope, curvature) =
-            unsafe { (results.value.written(len), results.slope.written(len), results.curvature.written(len)) };
+            unsafe { (results.value.written(len), results.slope.written(derived), results.curvature.written(derived)) };
         Self::fill(loss, labels, len, value, slope, curvature);
     }
 }
 
-impl<L: Rowwise<K>, T: Real, const K: usize> Evaluate<'_, L, T, K> {
+impl<L: Rowwise<K>, T: Real, const K: usize, const DERIVED: bool> Evaluate<'_, L, T, K, DERIVED> {
     /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
     #[inline(always)]
     fn fill(loss: L, labels: Labels<'_, T>, len: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
@@ -66,6 +67,9 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Evaluate<'_, L, T, K> {
             let weight = if is_left_out { T::ZERO } else { weights[i] };
             let weighed = loss.value(&row) * weight;
             value[i] = if weight == T::ZERO { T::ZERO } else { weighed };
+            if !DERIVED {
+                continue;
+            }
             let (first, second) = loss.at_label(&loss.slopes(&row), label, T::ZERO);
             let scale = weight * factor * grad_outputs[i];
             let (first, second) = (first * scale, second * scale);
@@ -77,14 +81,14 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Evaluate<'_, L, T, K> {
 
 /// What a thread carries from rows to rows.
 struct State<T> {
-    /// The labels, and the same as numbers.
     places: Block<usize>,
-    numbers: Block<T>,
     scores: Block<T>,
     class_weights: Block<T>,
     weights: Block<T>,
     grad_outputs: Block<T>,
     results: Results<T>,
+    /// Weights where the call has none.
+    ones: Block<T>,
     /// Zeros, but while derivatives are written.
     zeros: Block<T>,
 }
@@ -93,12 +97,12 @@ impl<T: Number> State<T> {
     /// A constant, so that it is made in place and not moved.
     const UNFILLED: Self = Self {
         places: Block::new(),
-        numbers: Block::new(),
         scores: Block::new(),
         class_weights: Block::new(),
         weights: Block::new(),
         grad_outputs: Block::new(),
         results: Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
+        ones: Block::new(),
         zeros: Block::new(),
     };
 }
@@ -122,7 +126,10 @@ impl Call<'_> {
             let mut found = Found::NOTHING;
             let mut state = State::<T>::UNFILLED;
             // SAFETY: all of the room is filled.
-            unsafe { state.zeros.filled(BLOCK, |room| room.fill(T::ZERO)) };
+            unsafe {
+                state.zeros.filled(BLOCK, |room| room.fill(T::ZERO));
+                state.ones.filled(BLOCK, |room| room.fill(T::ONE));
+            }
             while let Some(task) = tasks.next() {
                 let start = task * rows;
                 let len = rows.min(samples - start);
@@ -153,12 +160,25 @@ impl Call<'_> {
         let padded = len.next_multiple_of(GRAIN);
         // SAFETY: the caller's for all that is read and written; every element of each block is written before it is read.
         unsafe {
-            let weights = state.weights.written(padded);
-            self.read_or_ones(isa, self.sample_weight, start, len, weights);
-            let grad_outputs = state.grad_outputs.written(padded);
-            self.read_or_ones(isa, self.grad_output, start, len, grad_outputs);
-            let (places, numbers) = (state.places.written(len), state.numbers.written(len));
-            self.places(isa, start, numbers, weights, places, found);
+            let ones = &*state.ones.written(padded);
+            let places = state.places.written(len);
+            let all_count = self.read_places(isa, start, places);
+            let weights = if all_count && self.sample_weight.is_none() {
+                ones
+            } else {
+                let weights = state.weights.written(padded);
+                self.read_or_ones(isa, self.sample_weight, start, len, weights);
+                if !all_count {
+                    // Those of rows that are left out.
+                    places.fill(0);
+                    self.each_label(start, &mut weights[..len], found, |i, label| places[i] = label);
+                }
+                weights
+            };
+            let grad_outputs = match self.grad_output {
+                Some(operand) => self.layout.fetch(isa, operand, start, len, &mut state.grad_outputs),
+                None => ones,
+            };
             let scores = state.scores.written(padded);
             scores[len..].fill(T::ZERO);
             match self.layout.one_run(&self.input.samples, start, len) {
@@ -169,16 +189,19 @@ impl Call<'_> {
                     }
                 }
             }
-            let class_weights = state.class_weights.written(padded);
-            class_weights.fill(T::ONE);
-            if self.weight.is_some() {
+            let class_weights = if self.weight.is_some() {
+                let class_weights = state.class_weights.written(padded);
                 for (weight, &place) in class_weights.iter_mut().zip(&*places) {
                     *weight = self.class_weight(isa, place);
                 }
-            }
+                class_weights[len..].fill(T::ONE);
+                class_weights
+            } else {
+                ones
+            };
             let (classes, factor) = (T::of(self.classes as f64), T::of(self.factor));
             let labels = Labels { classes, scores, class_weights, weights, factor, grad_outputs };
-            loss.of_labels(isa, labels, &mut state.results);
+            loss.of_labels(isa, self.want.slope(), labels, &mut state.results);
             let results = &mut state.results;
             if self.want.value() {
                 let values = &results.value.written(padded)[..len];
@@ -195,35 +218,6 @@ impl Call<'_> {
                     self.put_labels(isa, matrix, start, places, room.written(padded), zeros, tasks);
                 }
             }
-        }
-    }
-
-    /// Finds the labels of rows; those of rows that are left out are 0, and so are their weights.
-    ///
-    /// # Safety
-    /// The labels must be readable.
-    unsafe fn places<T: Real>(
-        &self,
-        isa: Isa,
-        start: usize,
-        numbers: &mut [T],
-        weights: &mut [T],
-        places: &mut [usize],
-        found: &mut Found,
-    ) {
-        /// Whole numbers up to which all are singles.
-        const MOST: usize = 1 << 24;
-        // SAFETY: the caller's; what is converted to an integer is one.
-        unsafe {
-            if self.classes <= MOST && self.read_labels(isa, start, numbers) {
-                for (place, number) in places.iter_mut().zip(numbers) {
-                    // All are classes, so whole numbers below `MOST`.
-                    *place = number.to_f64().to_int_unchecked::<i32>() as usize;
-                }
-                return;
-            }
-            places.fill(0);
-            self.each_label(start, &mut weights[..numbers.len()], found, |i, label| places[i] = label);
         }
     }
 

@@ -72,7 +72,7 @@ impl Layout {
     /// Calls `visit(run, offset, length)` for the runs that make up `len` elements of `operand` from `start` on; `offset`
     /// counts from `start`.
     #[inline]
-    fn runs(&self, operand: &Operand, start: usize, len: usize, mut visit: impl FnMut(Run, usize, usize)) {
+    pub fn runs(&self, operand: &Operand, start: usize, len: usize, mut visit: impl FnMut(Run, usize, usize)) {
         let mut done = 0;
         while done < len {
             let at = start + done;

@@ -82,8 +82,8 @@ pub trait Blocks<T>: Send + Sync {
     fn tile_of_log_probabilities(&self, isa: Isa, tile: Tile<'_, T>, results: &mut tile::Results<T>);
     /// The row's loss.
     fn value(&self, isa: Isa, row: &Swept<T>) -> T;
-    /// Evaluates a formula of the label's score alone.
-    fn of_labels(&self, isa: Isa, labels: Labels<'_, T>, results: &mut tile::Results<T>);
+    /// Evaluates a formula of the label's score alone and writes the losses, and the derivatives if they are wanted.
+    fn of_labels(&self, isa: Isa, derived: bool, labels: Labels<'_, T>, results: &mut tile::Results<T>);
     /// Evaluates the formula at a tile and writes each part that is wanted.
     fn tile(&self, isa: Isa, want: Want, tile: Tile<'_, T>, results: &mut tile::Results<T>);
     /// Writes a block's derivatives, times `scale`, the second ones only if `curved`; `label` is the label's place in it.
@@ -198,9 +198,14 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         isa.run(Value::<_, _, K> { loss: self.0, row: row.row() })
     }
 
-    fn of_labels(&self, isa: Isa, labels: Labels<'_, T>, results: &mut tile::Results<T>) {
+    fn of_labels(&self, isa: Isa, derived: bool, labels: Labels<'_, T>, results: &mut tile::Results<T>) {
         if K == 0 {
-            isa.run(labels::Evaluate::<_, _, K> { loss: self.0, labels, results });
+            let loss = self.0;
+            if derived {
+                isa.run(labels::Evaluate::<_, _, K, true> { loss, labels, results });
+            } else {
+                isa.run(labels::Evaluate::<_, _, K, false> { loss, labels, results });
+            }
         }
     }
 
@@ -729,7 +734,7 @@ impl Call<'_> {
         let by_label = normalises && self.weight.is_some();
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
-            let (mut weights, mut values, mut labels) = (Block::<T>::new(), Block::<T>::new(), Block::<T>::new());
+            let (mut weights, mut values, mut places) = (Block::<T>::new(), Block::<T>::new(), Block::<usize>::new());
             for task in tasks {
                 let start = task * BLOCK;
                 let len = BLOCK.min(samples - start);
@@ -739,8 +744,8 @@ impl Call<'_> {
                     let weights = self
                         .sample_weight
                         .map(|operand| &self.layout.fetch(isa, operand, start, len, &mut weights)[..len]);
-                    labels.filled(len, |labels| labels.fill(T::ZERO));
-                    let all_count = self.read_labels(isa, start, labels.written(len));
+                    let are_labels = matches!(self.target, Target::Labels(_));
+                    let all_count = !are_labels || self.read_places(isa, start, places.written(len));
                     match weights {
                         None if all_count && !by_label => found.sum.add(len as f64),
                         Some(weights) if all_count && !by_label => found.sum.add_block(isa, weights),
@@ -1023,6 +1028,21 @@ impl Call<'_> {
         // What rounding moves, it does not move past the number of classes; and what it moves onto `ignored` is looked at again.
         let ignored = T::of(self.ignore_index.unwrap_or(-1) as f64);
         isa.run(Count { labels: out, classes: T::of(self.classes as f64), ignored })
+    }
+
+    /// Reads labels as places among the classes; whether all were read, are classes and count. Targets must be labels.
+    ///
+    /// # Safety
+    /// They must be readable.
+    pub(super) unsafe fn read_places(&self, isa: Isa, start: usize, places: &mut [usize]) -> bool {
+        let Target::Labels(labels) = self.target else { return false };
+        let ignored = self.ignore_index.and_then(|index| usize::try_from(index).ok());
+        let mut all_count = true;
+        self.layout.runs(labels, start, places.len(), |run, offset, length| {
+            // SAFETY: the caller's.
+            all_count &= unsafe { run.load_places(isa, self.classes, ignored, &mut places[offset..offset + length]) };
+        });
+        all_count
     }
 
     /// Visits the labels of rows, one by one; rows that are left out, or whose label is not a class, get a weight of 0.
