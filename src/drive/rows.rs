@@ -9,7 +9,7 @@ use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::labels::{self, Labels};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::tile::{self, FEW_CLASSES, TILE, Tile};
-use crate::drive::transpose::{Transpose, TransposeBack};
+use crate::drive::transpose::{BEYOND, Transpose, TransposeBack};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
@@ -587,8 +587,8 @@ struct TileState<T> {
     weights: Block<T>,
     grad_outputs: Block<T>,
     results: tile::Results<T>,
-    /// Rows as they lie, and what is between them and a tile.
-    rooms: [Block<T, TILE>; 2],
+    /// Rows as they lie.
+    room: Block<T, TILE>,
 }
 
 /// Losses that are yet to be added: those of a tile are so few that adding them at once costs more than computing them.
@@ -627,7 +627,7 @@ impl<T: Number> TileState<T> {
         weights: Block::new(),
         grad_outputs: Block::new(),
         results: tile::Results { value: Block::new(), slope: Block::new(), curvature: Block::new() },
-        rooms: [Block::new(), Block::new()],
+        room: Block::new(),
     };
 
     /// Fills what all tiles share.
@@ -864,12 +864,12 @@ impl Call<'_> {
         let (classes, rows) = (self.classes, tile::rows(self.classes));
         // SAFETY: the caller's for all that is read and written; every element of each block is written.
         unsafe {
-            self.read_tile(isa, self.input, start, len, &mut state.scores, &mut state.rooms);
+            self.read_tile(isa, self.input, start, len, &mut state.scores, &mut state.room);
             if let Target::Probabilities(matrix) = self.target {
-                self.read_tile(isa, matrix, start, len, &mut state.probabilities, &mut state.rooms);
+                self.read_tile(isa, matrix, start, len, &mut state.probabilities, &mut state.room);
             }
             if let Some(Weight::Elements(matrix)) = self.weight {
-                self.read_tile(isa, matrix, start, len, &mut state.class_weights, &mut state.rooms);
+                self.read_tile(isa, matrix, start, len, &mut state.class_weights, &mut state.room);
             }
             let weights = state.weights.written(rows);
             self.read_or_ones(isa, self.sample_weight, start, len, weights);
@@ -892,7 +892,7 @@ impl Call<'_> {
             };
             if let Some(matrix) = self.log_probabilities {
                 loss.tile_of_log_probabilities(isa, tile, &mut state.results);
-                self.put_tile(isa, matrix, start, len, &mut state.results.slope, &mut state.rooms[0]);
+                self.put_tile(isa, matrix, start, len, &mut state.results.slope, &mut state.room);
             }
             loss.tile(isa, self.want, tile, &mut state.results);
             if self.want.value() {
@@ -907,7 +907,7 @@ impl Call<'_> {
             let results = &mut state.results;
             for (matrix, room) in [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)] {
                 if let Some(matrix) = matrix {
-                    self.put_tile(isa, matrix, start, len, room, &mut state.rooms[0]);
+                    self.put_tile(isa, matrix, start, len, room, &mut state.room);
                 }
             }
         }
@@ -931,7 +931,7 @@ impl Call<'_> {
         unsafe {
             let values = tile.written(self.classes * rows);
             if let Some(run) = self.side_by_side(matrix, start, len) {
-                let room = room.written(values.len());
+                let room = room.written(values.len() + BEYOND);
                 isa.run(TransposeBack { from: values, to: room, rows });
                 run.store(isa, &room[..len * self.classes], self.is_large(run));
             } else if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
@@ -955,22 +955,23 @@ impl Call<'_> {
         start: usize,
         len: usize,
         tile: &mut Block<T, TILE>,
-        [lying, between]: &mut [Block<T, TILE>; 2],
+        lying: &mut Block<T, TILE>,
     ) {
         let rows = tile::rows(self.classes);
         let (elements, read) = (self.classes * rows, self.classes * len);
         // SAFETY: the caller's; all of the slices are written.
         unsafe {
             if let Some(run) = self.side_by_side(matrix, start, len) {
-                let from = match (len == rows).then(|| run.as_slice(elements)).flatten() {
+                // Vectors that reach beyond a short row find room behind the last one.
+                let is_direct = len == rows && self.classes > BEYOND;
+                let from = match is_direct.then(|| run.as_slice(elements)).flatten() {
                     Some(slice) => slice,
-                    None => lying.filled(elements, |room| {
+                    None => lying.filled(elements + BEYOND, |room| {
                         run.load(isa, &mut room[..read]);
                         room[read..].fill(T::ZERO);
                     }),
                 };
-                let (to, room) = (tile.written(elements), between.written(elements));
-                isa.run(Transpose { from, to, room, rows });
+                isa.run(Transpose { from, to: tile.written(elements), rows });
                 return;
             }
             tile.filled(elements, |room| {

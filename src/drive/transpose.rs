@@ -1,24 +1,26 @@
 //! Rows that lie side by side, as classes that do, and back.
 //!
-//! With the elements' numbers written as (r, c), the row's number in binary: to interleave a quarter of the elements with
-//! the other three moves the first two digits to the end. After all digits of r have moved, it is (c, r). That takes as
-//! many passes as there are pairs of digits, each of loads, shuffles and stores of whole vectors, for any number of classes.
+//! A vector's lanes of 128 bits are loaded each from another row, and so are as many vectors as a lane has elements. The square that
+//! the vectors are in each lane is then transposed, by the instructions that work in lanes. So a pass of loads, two shuffles
+//! a vector and stores does all, for any number of classes: where a lane's width does not divide it, the last classes are done twice.
 //!
-//! LLVM makes such passes of plain loops too, but checks addresses and does the rest element by element, which takes half as long
-//! again and is five times as much code; so on x86-64 they are written in shuffles.
+//! LLVM would gather element by element; so on x86-64 this is written in the sets' own instructions.
 
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Isa;
 use crate::isa::{Baseline, Kernel, Set};
 use crate::real::Real;
 
-/// Brings rows that lie side by side, `rows` of them, into a tile; `room` is as long.
+/// Elements beyond the last row that must be there to be read or written, as a lane of 128 bits may reach beyond a row.
+pub const BEYOND: usize = 3;
+
+/// Brings rows that lie side by side, a multiple of 16 of them, into a tile.
 pub struct Transpose<'a, T> {
-    /// The rows, one after the other.
+    /// The rows, one after the other, and [`BEYOND`].
     pub from: &'a [T],
     /// The tile.
     pub to: &'a mut [T],
-    /// What is between.
-    pub room: &'a mut [T],
-    /// The number of rows: 32, 64 or 256.
+    /// The number of rows.
     pub rows: usize,
 }
 
@@ -32,23 +34,29 @@ impl<T: Real> Kernel for Transpose<'_, T> {
 
     #[inline(always)]
     fn run_on<S: Set>(self) {
-        let Self { from, to, room, rows } = self;
-        match rows {
-            256 => {
-                interleave::<S, T, 4>(from, room);
-                interleave::<S, T, 4>(room, to);
-                interleave::<S, T, 4>(to, room);
-                interleave::<S, T, 4>(room, to);
+        let Self { from, to, rows } = self;
+        let classes = to.len() / rows;
+        assert!(rows.is_multiple_of(16) && from.len() >= rows * classes + beyond(classes));
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: this runs where the set is there; a `Real` of four bytes is an `f32`, and else it is an `f64`; the lengths have been
+        // looked at.
+        unsafe {
+            use std::arch::x86_64::{__m128, __m128d, __m256, __m256d, __m512, __m512d};
+            let (single, double) =
+                ((from.as_ptr().cast(), to.as_mut_ptr().cast()), (from.as_ptr().cast(), to.as_mut_ptr().cast()));
+            match (S::ISA, size_of::<T>()) {
+                (Isa::Avx512, 4) => x86::into_tile::<__m512, f32, 4>(single, rows, classes),
+                (Isa::Avx512, _) => x86::into_tile::<__m512d, f64, 2>(double, rows, classes),
+                (Isa::Avx2, 4) => x86::into_tile::<__m256, f32, 4>(single, rows, classes),
+                (Isa::Avx2, _) => x86::into_tile::<__m256d, f64, 2>(double, rows, classes),
+                (Isa::Baseline, 4) => x86::into_tile::<__m128, f32, 4>(single, rows, classes),
+                (Isa::Baseline, _) => x86::into_tile::<__m128d, f64, 2>(double, rows, classes),
             }
-            64 => {
-                interleave::<S, T, 4>(from, to);
-                interleave::<S, T, 4>(to, room);
-                interleave::<S, T, 4>(room, to);
-            }
-            _ => {
-                interleave::<S, T, 2>(from, to);
-                interleave::<S, T, 4>(to, room);
-                interleave::<S, T, 4>(room, to);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        for (class, to) in to.chunks_exact_mut(rows).enumerate() {
+            for (row, to) in to.iter_mut().enumerate() {
+                *to = from[row * classes + class];
             }
         }
     }
@@ -56,9 +64,9 @@ impl<T: Real> Kernel for Transpose<'_, T> {
 
 /// Brings a tile back into rows, the same way back.
 pub struct TransposeBack<'a, T> {
-    /// The tile; it is room besides.
-    pub from: &'a mut [T],
-    /// The rows, one after the other.
+    /// The tile.
+    pub from: &'a [T],
+    /// The rows, one after the other, and [`BEYOND`], whose elements become something or other.
     pub to: &'a mut [T],
     /// The number of rows.
     pub rows: usize,
@@ -75,278 +83,251 @@ impl<T: Real> Kernel for TransposeBack<'_, T> {
     #[inline(always)]
     fn run_on<S: Set>(self) {
         let Self { from, to, rows } = self;
-        part::<S, T, 4>(from, to);
-        match rows {
-            256 => {
-                part::<S, T, 4>(to, from);
-                part::<S, T, 4>(from, to);
-                part::<S, T, 2>(to, from);
-                part::<S, T, 2>(from, to);
+        let classes = from.len() / rows;
+        assert!(rows.is_multiple_of(16) && to.len() >= rows * classes + beyond(classes));
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        unsafe {
+            use std::arch::x86_64::{__m128, __m128d, __m256, __m256d, __m512, __m512d};
+            let (single, double) =
+                ((from.as_ptr().cast(), to.as_mut_ptr().cast()), (from.as_ptr().cast(), to.as_mut_ptr().cast()));
+            match (S::ISA, size_of::<T>()) {
+                (Isa::Avx512, 4) => x86::into_rows::<__m512, f32, 4>(single, rows, classes),
+                (Isa::Avx512, _) => x86::into_rows::<__m512d, f64, 2>(double, rows, classes),
+                (Isa::Avx2, 4) => x86::into_rows::<__m256, f32, 4>(single, rows, classes),
+                (Isa::Avx2, _) => x86::into_rows::<__m256d, f64, 2>(double, rows, classes),
+                (Isa::Baseline, 4) => x86::into_rows::<__m128, f32, 4>(single, rows, classes),
+                (Isa::Baseline, _) => x86::into_rows::<__m128d, f64, 2>(double, rows, classes),
             }
-            64 => {
-                part::<S, T, 4>(to, from);
-                part::<S, T, 4>(from, to);
-            }
-            _ => {
-                part::<S, T, 4>(to, from);
-                part::<S, T, 2>(from, to);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        for (class, from) in from.chunks_exact(rows).enumerate() {
+            for (row, &from) in from.iter().enumerate() {
+                to[row * classes + class] = from;
             }
         }
     }
 }
 
-/// Interleaves the `N` parts, 2 or 4, of equal length that the elements are.
-#[inline(always)]
-fn interleave<S: Set, T: Real, const N: usize>(from: &[T], to: &mut [T]) {
-    let length = from.len() / N;
-    let to = &mut to.as_chunks_mut::<N>().0[..length];
-    let parts: [&[T]; N] = std::array::from_fn(|part| &from[part * length..][..length]);
-    #[cfg(not(target_arch = "x86_64"))]
-    let done = 0;
-    // SAFETY: this runs where the set is there; so long are the parts, and the result `N` times as long; a `Real` of four bytes is an
-    // `f32`, and else it is an `f64`.
-    #[cfg(target_arch = "x86_64")]
-    let done = unsafe {
-        if size_of::<T>() == size_of::<f32>() {
-            x86::interleave_f32::<S, N>(parts.map(|part| part.as_ptr().cast()), to.as_mut_ptr().cast(), length)
-        } else {
-            x86::interleave_f64::<S, N>(parts.map(|part| part.as_ptr().cast()), to.as_mut_ptr().cast(), length)
-        }
-    };
-    for i in done..length {
-        for part in 0..N {
-            to[i][part] = parts[part][i];
-        }
-    }
-}
-
-/// The same back.
-#[inline(always)]
-fn part<S: Set, T: Real, const N: usize>(from: &[T], to: &mut [T]) {
-    let length = from.len() / N;
-    let from = &from.as_chunks::<N>().0[..length];
-    let to = &mut to[..N * length];
-    #[cfg(not(target_arch = "x86_64"))]
-    let done = 0;
-    // SAFETY: as in `interleave`, in the other direction.
-    #[cfg(target_arch = "x86_64")]
-    let done = unsafe {
-        if size_of::<T>() == size_of::<f32>() {
-            x86::part_f32::<S, N>(from.as_ptr().cast(), to.as_mut_ptr().cast(), length)
-        } else {
-            x86::part_f64::<S, N>(from.as_ptr().cast(), to.as_mut_ptr().cast(), length)
-        }
-    };
-    for (part, to) in to.chunks_exact_mut(length.max(1)).enumerate() {
-        for (to, from) in to[done..].iter_mut().zip(&from[done..]) {
-            *to = from[part];
-        }
-    }
+/// How many elements beyond the last row a lane of 128 bits may reach.
+const fn beyond(classes: usize) -> usize {
+    BEYOND.saturating_sub(classes.saturating_sub(1))
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use crate::isa::{Isa, Set};
     #[allow(clippy::wildcard_imports, reason = "vectors and instructions, by the dozen")]
     use std::arch::x86_64::*;
 
-    /// A pass of a type each way, in steps of the widest vectors that the set has first, then of narrower ones.
-    macro_rules! passes {
+    /// A vector of lanes of 128 bits, each of `W` elements.
+    pub(super) trait Vector<T, const W: usize>: Copy {
+        /// The number of lanes.
+        const LANES: usize;
+
+        /// # Safety
+        /// The machine must have the vector's set, here and in what follows. There must be so many elements to read.
+        unsafe fn load(from: *const T) -> Self;
+
+        /// # Safety
+        /// There must be so many elements to write.
+        unsafe fn store(self, to: *mut T);
+
+        /// The lanes that begin `step` elements from one another.
+        ///
+        /// # Safety
+        /// There must be so many elements to read.
+        unsafe fn gather(from: *const T, step: usize) -> Self;
+
+        /// Writes the first lane of each vector in turn, `step` elements from one another, then the second lanes, and so on.
+        ///
+        /// # Safety
+        /// There must be so many elements to write.
+        unsafe fn scatter(vectors: [Self; W], to: *mut T, step: usize);
+
+        /// The square in each lane, of which a vector has a row, with its columns for rows.
+        ///
+        /// # Safety
+        /// As above.
+        unsafe fn transposed(vectors: [Self; W]) -> [Self; W];
+    }
+
+    /// Where the classes begin that are worked on at once: `W` of them, or all if there are fewer.
+    #[inline(always)]
+    fn starts<const W: usize>(classes: usize) -> impl Iterator<Item = usize> {
+        (0..classes).step_by(W).map(move |start| start.min(classes.saturating_sub(W)))
+    }
+
+    /// # Safety
+    /// The machine must have the vector's set. There must be a tile to write and its rows to read, a multiple of a vector's elements,
+    /// and [`super::beyond`] them.
+    #[inline(always)]
+    pub(super) unsafe fn into_tile<V: Vector<T, W>, T, const W: usize>(
+        (from, to): (*const T, *mut T),
+        rows: usize,
+        classes: usize,
+    ) {
+        for first in (0..rows).step_by(W * V::LANES) {
+            for start in starts::<W>(classes) {
+                // SAFETY: the caller's. Lane j of vector i is of the row W j + i after the first, so that in each lane of a column
+                // rows follow one another.
+                unsafe {
+                    let from = from.add(first * classes + start);
+                    let mut vectors = [V::gather(from, W * classes); W];
+                    for i in 1..W {
+                        vectors[i] = V::gather(from.add(i * classes), W * classes);
+                    }
+                    let columns = V::transposed(vectors);
+                    for i in 0..W.min(classes) {
+                        columns[i].store(to.add((start + i) * rows + first));
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As above, in the other direction.
+    #[inline(always)]
+    pub(super) unsafe fn into_rows<V: Vector<T, W>, T, const W: usize>(
+        (from, to): (*const T, *mut T),
+        rows: usize,
+        classes: usize,
+    ) {
+        for first in (0..rows).step_by(W * V::LANES) {
+            for start in starts::<W>(classes) {
+                // SAFETY: the caller's. What a lane writes beyond its row is written over by the next one.
+                unsafe {
+                    let from = from.add(start * rows + first);
+                    let mut columns = [V::load(from); W];
+                    for i in 1..W.min(classes) {
+                        columns[i] = V::load(from.add(i * rows));
+                    }
+                    V::scatter(V::transposed(columns), to.add(first * classes + start), classes);
+                }
+            }
+        }
+    }
+
+    /// The vectors of a type, by the instructions for a vector, for a lane, and for the lanes after the first.
+    macro_rules! vector {
         (
-            $t:ident, $interleave:ident, $part:ident;
-            $($width:literal: $sets:pat => $load:ident, $store:ident, $interleaved:ident, $parted:ident;)+
+            $vector:ident of $t:ident, $W:literal: $load:ident, $store:ident, $widen:expr, $narrow:expr;
+            $load_lane:ident, $store_lane:ident; $($lane:literal: $insert:expr, $extract:expr;)*
+            $square:ident($($shuffle:ident),*)
         ) => {
-            /// Interleaves parts, as far as whole vectors go; returns how far.
-            ///
-            /// # Safety
-            /// The machine must have the set; the parts must have `length` elements, and the result `N` times as many.
-            #[inline(always)]
-            pub(super) unsafe fn $interleave<S: Set, const N: usize>(
-                parts: [*const $t; N],
-                to: *mut $t,
-                length: usize,
-            ) -> usize {
-                let mut i = 0;
-                $(while matches!(S::ISA, $sets) && i + $width <= length {
-                    // SAFETY: the caller's; no vector reaches beyond `length` elements of a part, nor beyond the result's end.
-                    unsafe {
-                        let vectors = $interleaved(parts.map(|part| $load(part.add(i))));
-                        for (at, vector) in vectors.into_iter().enumerate() {
-                            $store(to.add(N * i + $width * at), vector);
-                        }
-                    }
-                    i += $width;
-                })+
-                i
-            }
+            impl Vector<$t, $W> for $vector {
+                const LANES: usize = size_of::<Self>() / size_of::<__m128>();
 
-            /// The same back.
-            ///
-            /// # Safety
-            /// As above, in the other direction.
-            #[inline(always)]
-            pub(super) unsafe fn $part<S: Set, const N: usize>(from: *const $t, to: *mut $t, length: usize) -> usize {
-                let mut i = 0;
-                $(while matches!(S::ISA, $sets) && i + $width <= length {
-                    // SAFETY: as above.
-                    unsafe {
-                        let vectors = std::array::from_fn(|at| $load(from.add(N * i + $width * at)));
-                        for (part, vector) in $parted::<N>(vectors).into_iter().enumerate() {
-                            $store(to.add(part * length + i), vector);
-                        }
-                    }
-                    i += $width;
-                })+
-                i
-            }
-        };
-    }
-
-    passes! {
-        f32, interleave_f32, part_f32;
-        16: Isa::Avx512 => _mm512_loadu_ps, _mm512_storeu_ps, interleave_ps_16, part_ps_16;
-        8: Isa::Avx512 | Isa::Avx2 => _mm256_loadu_ps, _mm256_storeu_ps, interleave_ps_8, part_ps_8;
-        4: _ => _mm_loadu_ps, _mm_storeu_ps, interleave_ps_4, part_ps_4;
-    }
-
-    passes! {
-        f64, interleave_f64, part_f64;
-        8: Isa::Avx512 => _mm512_loadu_pd, _mm512_storeu_pd, interleave_pd_8, part_pd_8;
-        4: Isa::Avx512 | Isa::Avx2 => _mm256_loadu_pd, _mm256_storeu_pd, interleave_pd_4, part_pd_4;
-        2: _ => _mm_loadu_pd, _mm_storeu_pd, interleave_pd_2, part_pd_2;
-    }
-
-    /// Two functions of two vectors: their lanes in turn, those of the first halves and those of the second halves; and the even lanes
-    /// and the odd ones.
-    macro_rules! pairs {
-        ($vector:ident, $zip:ident, $unzip:ident; |$a:ident, $b:ident| $zipped:expr, $unzipped:expr) => {
-            /// # Safety
-            /// The machine must have the vectors' set.
-            #[inline(always)]
-            unsafe fn $zip($a: $vector, $b: $vector) -> [$vector; 2] {
-                // SAFETY: the caller's.
-                unsafe { $zipped }
-            }
-
-            /// # Safety
-            /// As above.
-            #[inline(always)]
-            unsafe fn $unzip($a: $vector, $b: $vector) -> [$vector; 2] {
-                // SAFETY: the caller's.
-                unsafe { $unzipped }
-            }
-        };
-    }
-
-    pairs! {
-        __m512, zip_ps_16, unzip_ps_16;
-        |a, b| {
-            let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            let second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-            [_mm512_permutex2var_ps(a, first, b), _mm512_permutex2var_ps(a, second, b)]
-        },
-        {
-            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-            let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-            [_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b)]
-        }
-    }
-
-    pairs! {
-        __m512d, zip_pd_8, unzip_pd_8;
-        |a, b| {
-            let first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
-            let second = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
-            [_mm512_permutex2var_pd(a, first, b), _mm512_permutex2var_pd(a, second, b)]
-        },
-        {
-            let even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
-            let odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
-            [_mm512_permutex2var_pd(a, even, b), _mm512_permutex2var_pd(a, odd, b)]
-        }
-    }
-
-    pairs! {
-        __m256, zip_ps_8, unzip_ps_8;
-        |a, b| {
-            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-            [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
-        },
-        {
-            let (low, high) = (_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b));
-            [_mm256_shuffle_ps::<0b10_00_10_00>(low, high), _mm256_shuffle_ps::<0b11_01_11_01>(low, high)]
-        }
-    }
-
-    pairs! {
-        __m256d, zip_pd_4, unzip_pd_4;
-        |a, b| {
-            let (low, high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
-            [_mm256_permute2f128_pd::<0x20>(low, high), _mm256_permute2f128_pd::<0x31>(low, high)]
-        },
-        {
-            let (low, high) = (_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b));
-            [_mm256_unpacklo_pd(low, high), _mm256_unpackhi_pd(low, high)]
-        }
-    }
-
-    pairs! {
-        __m128, zip_ps_4, unzip_ps_4;
-        |a, b| [_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b)],
-        [_mm_shuffle_ps::<0b10_00_10_00>(a, b), _mm_shuffle_ps::<0b11_01_11_01>(a, b)]
-    }
-
-    pairs! {
-        __m128d, zip_pd_2, unzip_pd_2;
-        |a, b| [_mm_unpacklo_pd(a, b), _mm_unpackhi_pd(a, b)],
-        [_mm_unpacklo_pd(a, b), _mm_unpackhi_pd(a, b)]
-    }
-
-    /// Two or four vectors interleaved, and the same back: in one step of pairs or two.
-    macro_rules! steps {
-        ($vector:ident, $interleave:ident by $zip:ident, $part:ident by $unzip:ident) => {
-            /// # Safety
-            /// The machine must have the vectors' set.
-            #[inline(always)]
-            unsafe fn $interleave<const N: usize>(parts: [$vector; N]) -> [$vector; N] {
-                // SAFETY: the caller's.
-                unsafe {
-                    if N == 2 {
-                        let zipped = $zip(parts[0], parts[1]);
-                        return std::array::from_fn(|i| zipped[i]);
-                    }
-                    let (even, odd) = ($zip(parts[0], parts[2]), $zip(parts[1], parts[3]));
-                    let (first, second) = ($zip(even[0], odd[0]), $zip(even[1], odd[1]));
-                    let zipped = [first[0], first[1], second[0], second[1]];
-                    std::array::from_fn(|i| zipped[i])
+                #[inline(always)]
+                unsafe fn load(from: *const $t) -> Self {
+                    // SAFETY: the caller's.
+                    unsafe { $load(from) }
                 }
-            }
 
-            /// # Safety
-            /// As above.
-            #[inline(always)]
-            unsafe fn $part<const N: usize>(vectors: [$vector; N]) -> [$vector; N] {
-                // SAFETY: the caller's.
-                unsafe {
-                    if N == 2 {
-                        let parts = $unzip(vectors[0], vectors[1]);
-                        return std::array::from_fn(|i| parts[i]);
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $t) {
+                    // SAFETY: the caller's.
+                    unsafe { $store(to, self) }
+                }
+
+                #[inline(always)]
+                unsafe fn gather(from: *const $t, step: usize) -> Self {
+                    let _ = step;
+                    // SAFETY: the caller's.
+                    unsafe {
+                        let vector = $widen($load_lane(from));
+                        $(let vector = $insert(vector, $load_lane(from.add($lane * step)));)*
+                        vector
                     }
-                    let (first, second) = ($unzip(vectors[0], vectors[1]), $unzip(vectors[2], vectors[3]));
-                    let (even, odd) = ($unzip(first[0], second[0]), $unzip(first[1], second[1]));
-                    let parts = [even[0], odd[0], even[1], odd[1]];
-                    std::array::from_fn(|i| parts[i])
+                }
+
+                #[inline(always)]
+                unsafe fn scatter(vectors: [Self; $W], to: *mut $t, step: usize) {
+                    // SAFETY: the caller's.
+                    unsafe {
+                        for i in 0..$W {
+                            $store_lane(to.add(i * step), $narrow(vectors[i]));
+                        }
+                        $(for i in 0..$W {
+                            $store_lane(to.add(($W * $lane + i) * step), $extract(vectors[i]));
+                        })*
+                    }
+                }
+
+                #[inline(always)]
+                unsafe fn transposed(vectors: [Self; $W]) -> [Self; $W] {
+                    // SAFETY: the caller's.
+                    unsafe { $square!(vectors, $($shuffle),*) }
                 }
             }
         };
     }
 
-    steps!(__m512, interleave_ps_16 by zip_ps_16, part_ps_16 by unzip_ps_16);
-    steps!(__m512d, interleave_pd_8 by zip_pd_8, part_pd_8 by unzip_pd_8);
-    steps!(__m256, interleave_ps_8 by zip_ps_8, part_ps_8 by unzip_ps_8);
-    steps!(__m256d, interleave_pd_4 by zip_pd_4, part_pd_4 by unzip_pd_4);
-    steps!(__m128, interleave_ps_4 by zip_ps_4, part_ps_4 by unzip_ps_4);
-    steps!(__m128d, interleave_pd_2 by zip_pd_2, part_pd_2 by unzip_pd_2);
+    /// Lanes of four by four.
+    macro_rules! fours {
+        ($vectors:ident, $low:ident, $high:ident, $shuffle:ident) => {{
+            let [a, b, c, d] = $vectors;
+            let (ab, cd) = ([$low(a, b), $high(a, b)], [$low(c, d), $high(c, d)]);
+            [
+                $shuffle::<0b01_00_01_00>(ab[0], cd[0]),
+                $shuffle::<0b11_10_11_10>(ab[0], cd[0]),
+                $shuffle::<0b01_00_01_00>(ab[1], cd[1]),
+                $shuffle::<0b11_10_11_10>(ab[1], cd[1]),
+            ]
+        }};
+    }
+
+    /// Lanes of two by two.
+    macro_rules! twos {
+        ($vectors:ident, $low:ident, $high:ident) => {{
+            let [a, b] = $vectors;
+            [$low(a, b), $high(a, b)]
+        }};
+    }
+
+    vector! {
+        __m512 of f32, 4: _mm512_loadu_ps, _mm512_storeu_ps, _mm512_castps128_ps512, _mm512_castps512_ps128;
+        _mm_loadu_ps, _mm_storeu_ps;
+        1: _mm512_insertf32x4::<1>, _mm512_extractf32x4_ps::<1>;
+        2: _mm512_insertf32x4::<2>, _mm512_extractf32x4_ps::<2>;
+        3: _mm512_insertf32x4::<3>, _mm512_extractf32x4_ps::<3>;
+        fours(_mm512_unpacklo_ps, _mm512_unpackhi_ps, _mm512_shuffle_ps)
+    }
+
+    vector! {
+        __m256 of f32, 4: _mm256_loadu_ps, _mm256_storeu_ps, _mm256_castps128_ps256, _mm256_castps256_ps128;
+        _mm_loadu_ps, _mm_storeu_ps;
+        1: _mm256_insertf128_ps::<1>, _mm256_extractf128_ps::<1>;
+        fours(_mm256_unpacklo_ps, _mm256_unpackhi_ps, _mm256_shuffle_ps)
+    }
+
+    vector! {
+        __m128 of f32, 4: _mm_loadu_ps, _mm_storeu_ps, std::convert::identity, std::convert::identity;
+        _mm_loadu_ps, _mm_storeu_ps;
+        fours(_mm_unpacklo_ps, _mm_unpackhi_ps, _mm_shuffle_ps)
+    }
+
+    vector! {
+        __m512d of f64, 2: _mm512_loadu_pd, _mm512_storeu_pd, _mm512_castpd128_pd512, _mm512_castpd512_pd128;
+        _mm_loadu_pd, _mm_storeu_pd;
+        1: _mm512_insertf64x2::<1>, _mm512_extractf64x2_pd::<1>;
+        2: _mm512_insertf64x2::<2>, _mm512_extractf64x2_pd::<2>;
+        3: _mm512_insertf64x2::<3>, _mm512_extractf64x2_pd::<3>;
+        twos(_mm512_unpacklo_pd, _mm512_unpackhi_pd)
+    }
+
+    vector! {
+        __m256d of f64, 2: _mm256_loadu_pd, _mm256_storeu_pd, _mm256_castpd128_pd256, _mm256_castpd256_pd128;
+        _mm_loadu_pd, _mm_storeu_pd;
+        1: _mm256_insertf128_pd::<1>, _mm256_extractf128_pd::<1>;
+        twos(_mm256_unpacklo_pd, _mm256_unpackhi_pd)
+    }
+
+    vector! {
+        __m128d of f64, 2: _mm_loadu_pd, _mm_storeu_pd, std::convert::identity, std::convert::identity;
+        _mm_loadu_pd, _mm_storeu_pd;
+        twos(_mm_unpacklo_pd, _mm_unpackhi_pd)
+    }
 }
 
 #[cfg(test)]
@@ -357,15 +338,15 @@ mod tests {
 
     fn transposes<T: Real>(isa: Isa, rows: usize, classes: usize) {
         let elements = rows * classes;
-        let from: Vec<T> = (0..elements).map(|i| T::of(i as f64)).collect();
-        let [mut to, mut room, mut back] = [(); 3].map(|()| vec![T::ZERO; elements]);
-        isa.run(Transpose { from: &from, to: &mut to, room: &mut room, rows });
+        let from: Vec<T> = (0..elements + BEYOND).map(|i| T::of(i as f64)).collect();
+        let (mut to, mut back) = (vec![T::ZERO; elements], vec![T::ZERO; elements + BEYOND]);
+        isa.run(Transpose { from: &from, to: &mut to, rows });
         for (i, &value) in to.iter().enumerate() {
             let (class, row) = (i / rows, i % rows);
             assert_eq!(value, from[row * classes + class], "{isa:?}: class {class} of {classes}, row {row} of {rows}");
         }
-        isa.run(TransposeBack { from: &mut to, to: &mut back, rows });
-        assert_eq!(back, from, "{isa:?}: {rows} rows of {classes} back");
+        isa.run(TransposeBack { from: &to, to: &mut back, rows });
+        assert_eq!(back[..elements], from[..elements], "{isa:?}: {rows} rows of {classes} back");
     }
 
     #[test]
