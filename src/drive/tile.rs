@@ -15,16 +15,27 @@ pub const TILE: usize = 2 * BLOCK;
 /// Rows that are computed at once: two of the widest vectors, of which one waits while the other is computed.
 const LANES: usize = 32;
 
-/// The rows of a tile, a power of two.
-pub const fn rows(classes: usize) -> usize {
+/// The rows of a tile, whole vectors of them: no more than fit, or than there are.
+pub fn rows(classes: usize, samples: usize) -> usize {
+    most_rows(classes).min(samples.next_multiple_of(LANES)).max(LANES)
+}
+
+/// The rows that fit a tile.
+const fn most_rows(classes: usize) -> usize {
     match classes {
         0..=4 => 8 * LANES,
-        5..=16 => 2 * LANES,
+        5..=16 => 4 * LANES,
+        17..=32 => 2 * LANES,
         _ => LANES,
     }
 }
 
-const _: () = assert!(4 * rows(4) <= TILE && 16 * rows(16) <= TILE && FEW_CLASSES * rows(FEW_CLASSES) <= TILE);
+const _: () = assert!(
+    4 * most_rows(4) <= TILE
+        && 16 * most_rows(16) <= TILE
+        && 32 * most_rows(32) <= TILE
+        && FEW_CLASSES * most_rows(FEW_CLASSES) <= TILE
+);
 
 /// Some rows, by classes: `rows` elements of each class in turn.
 #[derive(Clone, Copy)]
