@@ -148,7 +148,9 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
     }
 
     fn relate(&self, isa: Isa, rows: &mut Rows<T>) {
-        isa.run(Relate::<_, _, M, K, S> { loss: self.0, rows });
+        if L::UNIT.is_some() {
+            isa.run(Relate::<_, _, M, K, S> { loss: self.0, rows });
+        }
     }
 
     fn sweep(&self, isa: Isa, features: &Features<'_, T>, rows: &mut Rows<T>) {

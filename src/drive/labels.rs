@@ -2,7 +2,7 @@
 
 use crate::drive::block::{BLOCK, Block, GRAIN, Number};
 use crate::drive::rows::{Blocks, Call, ELEMENTS_PER_TASK, Found, Matrix};
-use crate::drive::tile::Results;
+use crate::drive::tile::{LANES, Results, at, at_mut};
 use crate::drive::{ALONE_BELOW, Failure};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
@@ -58,23 +58,31 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const DERIVED: bool> Evaluate<'_, L
     #[inline(always)]
     fn fill(loss: L, labels: Labels<'_, T>, len: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
         let Labels { classes, scores, class_weights, weights, factor, grad_outputs } = labels;
-        let [scores, class_weights, weights, grad_outputs] =
-            [scores, class_weights, weights, grad_outputs].map(|part| &part[..len]);
-        for i in 0..len {
-            let label = Class { score: scores[i], probability: T::ONE, weight: class_weights[i] };
-            let row = Row { classes, largest: T::ZERO, sums: [T::ZERO; K], label };
-            let is_left_out = L::LABEL_WEIGHS_ALL && class_weights[i] == T::ZERO;
-            let weight = if is_left_out { T::ZERO } else { weights[i] };
-            let weighed = loss.value(&row) * weight;
-            value[i] = if weight == T::ZERO { T::ZERO } else { weighed };
-            if !DERIVED {
-                continue;
+        for first in (0..len).step_by(LANES) {
+            // Copies: of a reference, the compiler would read an element only where it counts.
+            let [scores, class_weights, weights, grad_outputs] =
+                [scores, class_weights, weights, grad_outputs].map(|part| *at(part, first));
+            let [mut values, mut slopes, mut curvatures] = [[T::ZERO; LANES]; 3];
+            for lane in 0..LANES {
+                let label = Class { score: scores[lane], probability: T::ONE, weight: class_weights[lane] };
+                let row = Row { classes, largest: T::ZERO, sums: [T::ZERO; K], label };
+                let is_left_out = L::LABEL_WEIGHS_ALL && class_weights[lane] == T::ZERO;
+                let weight = if is_left_out { T::ZERO } else { weights[lane] };
+                let weighed = loss.value(&row) * weight;
+                values[lane] = if weight == T::ZERO { T::ZERO } else { weighed };
+                if DERIVED {
+                    let (first, second) = loss.at_label(&loss.slopes(&row), label, T::ZERO);
+                    let scale = weight * factor * grad_outputs[lane];
+                    let (first, second) = (first * scale, second * scale);
+                    slopes[lane] = if weight == T::ZERO { T::ZERO } else { first };
+                    curvatures[lane] = if weight == T::ZERO { T::ZERO } else { second };
+                }
             }
-            let (first, second) = loss.at_label(&loss.slopes(&row), label, T::ZERO);
-            let scale = weight * factor * grad_outputs[i];
-            let (first, second) = (first * scale, second * scale);
-            slope[i] = if weight == T::ZERO { T::ZERO } else { first };
-            curvature[i] = if weight == T::ZERO { T::ZERO } else { second };
+            *at_mut(value, first) = values;
+            if DERIVED {
+                *at_mut(slope, first) = slopes;
+                *at_mut(curvature, first) = curvatures;
+            }
         }
     }
 }

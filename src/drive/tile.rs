@@ -13,7 +13,7 @@ pub const FEW_CLASSES: usize = 64;
 /// The most elements of a tile.
 pub const TILE: usize = 2 * BLOCK;
 /// Rows that are computed at once: two of the widest vectors, of which one waits while the other is computed.
-const LANES: usize = 32;
+pub const LANES: usize = 32;
 
 /// The rows of a tile, whole vectors of them: no more than fit, or than there are.
 pub fn rows(classes: usize, samples: usize) -> usize {
@@ -131,14 +131,14 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for LogProbabilities<'_, L, 
 
 /// The lanes from an index on.
 #[inline(always)]
-fn at<T>(values: &[T], index: usize) -> &[T; LANES] {
+pub(super) fn at<T>(values: &[T], index: usize) -> &[T; LANES] {
     let (lanes, _) = values[index..].as_chunks();
     &lanes[0]
 }
 
 /// The lanes from an index on, to be written.
 #[inline(always)]
-fn at_mut<T>(values: &mut [T], index: usize) -> &mut [T; LANES] {
+pub(super) fn at_mut<T>(values: &mut [T], index: usize) -> &mut [T; LANES] {
     let (lanes, _) = values[index..].as_chunks_mut();
     &mut lanes[0]
 }

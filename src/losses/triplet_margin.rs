@@ -280,8 +280,9 @@ impl<D: Distance, const SWAP: bool> Embeddings<3, 6, 6> for TripletMargin<D, SWA
     /// The one distance of vectors at unit length, that of cosines, sums squares of differences.
     #[inline(always)]
     fn sums_of_products(&self, products: [[f64; 3]; 3]) -> [f64; 6] {
-        let [near, far, swapped] = [(0, 1), (0, 2), (1, 2)].map(|(x, y)| [squared_distance(products, x, y), 0.0]);
-        flat([near, far, swapped])
+        let (near, far, swapped) =
+            (squared_distance(products, 0, 1), squared_distance(products, 0, 2), squared_distance(products, 1, 2));
+        flat([[near, 0.0], [far, 0.0], [swapped, 0.0]])
     }
 
     #[inline(always)]
