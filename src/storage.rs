@@ -362,12 +362,17 @@ impl Run {
     /// The run must have `len` readable elements that nobody writes while the slice lives.
     #[inline(always)]
     pub unsafe fn as_slice<'a, T: Real>(self, len: usize) -> Option<&'a [T]> {
-        let direct = self.dtype == Dtype::of::<T>()
+        // SAFETY: the caller's, and the type, order, distance and alignment have been checked.
+        self.is_slice_of::<T>().then(|| unsafe { std::slice::from_raw_parts(self.first.cast::<T>(), len) })
+    }
+
+    /// Whether its elements are `T` as they lie.
+    #[inline(always)]
+    pub fn is_slice_of<T: Real>(self) -> bool {
+        self.dtype == Dtype::of::<T>()
             && !self.swapped
             && self.stride == size_of::<T>() as isize
-            && self.first.cast::<T>().is_aligned();
-        // SAFETY: the caller's, and the type, order, distance and alignment have been checked.
-        direct.then(|| unsafe { std::slice::from_raw_parts(self.first.cast::<T>(), len) })
+            && self.first.cast::<T>().is_aligned()
     }
 }
 

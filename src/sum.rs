@@ -99,7 +99,7 @@ impl ExactSum {
         }
     }
 
-    /// Adds what [`Lanes`] have added up of at most 1,024 values, if that is exact, and learns from them what to expect. Whether it
+    /// Adds what [`Lanes`] have added up, if that is exact, and learns from them what to expect. Whether it
     /// was exact.
     pub fn add_totals<T: Summand, const LEVELS: usize>(
         &mut self,
@@ -107,11 +107,11 @@ impl ExactSum {
         expectation: &mut Expectation,
     ) -> bool {
         let expected = expectation.largest();
-        let (smallest, largest) = totals.extremes();
+        let (smallest, largest) = totals.extremes;
         let exact = largest == T::ZERO
             || exponent(largest) <= expected && levels(exponent(smallest), expected, T::DIGITS) <= LEVELS;
         if exact {
-            self.add_levels::<T, LEVELS>(totals.sums(), expected);
+            self.add_levels::<T, LEVELS>(totals.sums, expected);
         }
         if largest > T::ZERO && exponent(largest) <= T::EXPECTED.1 {
             expectation.learn::<T>((smallest, largest));
@@ -311,11 +311,16 @@ impl Expectation {
     /// Values below 64: as good as any.
     const FIRST: i32 = 5;
     /// So many blocks get the levels that one needed, as to do a block again costs more than levels in vain.
-    const BLOCKS: u32 = 16;
+    const BLOCKS: u32 = 48;
 
     /// The E that is expected.
     pub fn largest(&self) -> i32 {
         self.largest.unwrap_or(Self::FIRST)
+    }
+
+    /// Whether blocks are likely to be added up while they are computed.
+    pub fn is_fused(&self) -> bool {
+        self.levels <= FUSED_LEVELS
     }
 
     /// The levels that the next block is expected to need. What needs more than [`FUSED_LEVELS`] is tried on those now and then, as
@@ -408,7 +413,7 @@ unsafe fn sum_of<T: Summand, L: Lanes<T, LEVELS>, const LEVELS: usize>(
                 lanes.add(values);
             }
         }
-        sums[..LEVELS].copy_from_slice(&lanes.totals().sums());
+        sums[..LEVELS].copy_from_slice(&lanes.totals().sums);
     }
     sums
 }

@@ -23,37 +23,35 @@ const MOST_LANES: usize = 16;
 
 /// What lanes have added up.
 pub struct Totals<T: Summand, const LEVELS: usize> {
-    /// The sums of bits, in the first `width` lanes.
-    levels: [[T::Bits; MOST_LANES]; LEVELS],
-    cuts: [T; LEVELS],
-    /// As [`Summand::extend`] has them.
-    extremes: [[T::Bits; MOST_LANES]; 2],
-    width: usize,
-    grains: usize,
+    /// The sums of the levels, each in its unit. Of values that were not as expected they mean nothing.
+    pub(super) sums: [i64; LEVELS],
+    /// The smallest magnitude that is not zero, and the largest.
+    pub(super) extremes: (T, T),
 }
 
 impl<T: Summand, const LEVELS: usize> Totals<T, LEVELS> {
-    /// The sums of the levels, each in its unit. Of values that were not as expected they mean nothing.
+    /// Joins lanes: the sums of bits, in the first `width` of them, and magnitudes as [`Summand::extend`] has them.
     #[inline(always)]
-    pub fn sums(&self) -> [i64; LEVELS] {
-        let times = self.grains * (GRAIN / self.width);
+    fn of(
+        levels: &[[T::Bits; MOST_LANES]; LEVELS],
+        extremes: [[T::Bits; MOST_LANES]; 2],
+        cuts: &[T; LEVELS],
+        width: usize,
+        grains: usize,
+    ) -> Self {
+        let times = grains * (GRAIN / width);
         let mut sums = [0_i64; LEVELS];
         for level in 0..LEVELS {
-            for &lane in &self.levels[level][..self.width] {
-                sums[level] = sums[level].wrapping_add(T::multiple(lane, self.cuts[level], times));
+            for &lane in &levels[level][..width] {
+                sums[level] = sums[level].wrapping_add(T::multiple(lane, cuts[level], times));
             }
         }
-        sums
-    }
-
-    /// The smallest magnitude that is not zero, and the largest.
-    pub fn extremes(&self) -> (T, T) {
-        let [largest, smallest] = self.extremes.map(|lanes| fold(lanes, Ord::max));
-        T::magnitudes(largest, smallest)
+        let [largest, smallest] = extremes;
+        Self { sums, extremes: T::magnitudes(fold(largest, Ord::max), fold(smallest, Ord::max)) }
     }
 }
 
-/// Sums that run side by side, of up to 1,024 values.
+/// Sums that run side by side, of up to 2,048 values: 2^8 in each of eight lanes.
 pub trait Lanes<T: Summand, const LEVELS: usize>: Sized {
     /// Nothing yet, of values that are expected to be below 2^(`largest` + 1).
     ///
@@ -121,7 +119,7 @@ impl<T: Summand, const LEVELS: usize> Lanes<T, LEVELS> for Portable<T, LEVELS> {
     #[inline(always)]
     unsafe fn totals(self) -> Totals<T, LEVELS> {
         let Self { cuts, grains, levels, extremes } = self;
-        Totals { levels, cuts, extremes, width: MOST_LANES, grains }
+        Totals::of(&levels, extremes, &cuts, MOST_LANES, grains)
     }
 }
 
@@ -190,7 +188,11 @@ mod x86 {
                     };
                     let Self { cuts, grains, levels, largest, smallest } = self;
                     let extremes = [lanes(largest), lanes(smallest)];
-                    Totals { levels: levels.map(lanes), cuts, extremes, width: $width, grains }
+                    let mut sums = [[0; MOST_LANES]; LEVELS];
+                    for level in 0..LEVELS {
+                        sums[level] = lanes(levels[level]);
+                    }
+                    Totals::of(&sums, extremes, &cuts, $width, grains)
                 }
             }
         };
