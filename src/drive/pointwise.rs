@@ -646,7 +646,7 @@ impl Call<'_> {
         self.sum && self.weights.is_empty() && self.value.is_none()
     }
 
-    /// Whether there is nothing else to do, and the operands lie as `T` side by side.
+    /// Whether there is nothing else to do, the operands lie as `T` side by side, and there are enough of them for long blocks.
     fn adds_directly<T: Real>(&self) -> bool {
         let lies_as_it_is =
             |operand: &Operand| self.layout.one_run(operand, 0, self.layout.len()).is_some_and(Run::is_slice_of::<T>);
