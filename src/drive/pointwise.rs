@@ -648,9 +648,10 @@ impl Call<'_> {
 
     /// Whether there is nothing else to do, the operands lie as `T` side by side, and there are enough of them for long blocks.
     fn adds_directly<T: Real>(&self) -> bool {
-        let lies_as_it_is =
-            |operand: &Operand| self.layout.one_run(operand, 0, self.layout.len()).is_some_and(Run::is_slice_of::<T>);
-        self.values_are_only_added() && !self.want.slope() && self.operands.iter().all(lies_as_it_is)
+        let len = self.layout.len();
+        let is_alone = len >= LONG_STEP && self.values_are_only_added() && !self.want.slope();
+        let run = |operand| self.layout.one_run(operand, 0, len);
+        is_alone && self.operands.iter().all(|operand| run(operand).is_some_and(Run::is_slice_of::<T>))
     }
 
     /// Where results go.
