@@ -931,9 +931,17 @@ impl Call<'_> {
         unsafe {
             let values = tile.written(self.classes * rows);
             if let Some(run) = self.side_by_side(matrix, start, len) {
-                let room = room.written(values.len() + BEYOND);
-                isa.run(TransposeBack { from: values, to: room, rows });
-                run.store(isa, &room[..len * self.classes], self.is_large(run));
+                let (written, streamed) = (len * self.classes, self.is_large(run));
+                // Vectors that reach beyond a short row find room behind the last one.
+                let is_direct = len == rows && self.classes > BEYOND && !streamed && run.is_slice_of::<T>();
+                if is_direct {
+                    let to = std::slice::from_raw_parts_mut(run.first.cast(), written);
+                    isa.run(TransposeBack { from: values, to, rows });
+                } else {
+                    let room = room.written(values.len() + BEYOND);
+                    isa.run(TransposeBack { from: values, to: room, rows });
+                    run.store(isa, &room[..written], streamed);
+                }
             } else if let Some(run) = self.layout.one_run(&matrix.samples, start, len) {
                 run.store_tile(isa, matrix.stride, len, rows, values);
             } else {
