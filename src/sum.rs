@@ -318,9 +318,9 @@ impl Expectation {
         self.largest.unwrap_or(Self::FIRST)
     }
 
-    /// Whether blocks are likely to be added up while they are computed.
+    /// Whether blocks are likely to be added up while they are computed: enough is known of them, and they do not span too much.
     pub fn is_fused(&self) -> bool {
-        self.levels <= FUSED_LEVELS
+        self.largest.is_some() && self.levels <= FUSED_LEVELS
     }
 
     /// The levels that the next block is expected to need. What needs more than [`FUSED_LEVELS`] is tried on those now and then, as

@@ -861,7 +861,7 @@ impl Call<'_> {
         start: usize,
         len: usize,
     ) {
-        let (classes, rows) = (self.classes, tile::rows(self.classes, self.layout.len()));
+        let (classes, rows) = (self.classes, tile::rows(self.classes, len));
         // SAFETY: the caller's for all that is read and written; every element of each block is written.
         unsafe {
             self.read_tile(isa, self.input, start, len, &mut state.scores, &mut state.room);
@@ -926,7 +926,7 @@ impl Call<'_> {
         tile: &mut Block<T, TILE>,
         room: &mut Block<T, TILE>,
     ) {
-        let rows = tile::rows(self.classes, self.layout.len());
+        let rows = tile::rows(self.classes, len);
         // SAFETY: the caller's; `TransposeBack` writes all of the room.
         unsafe {
             let values = tile.written(self.classes * rows);
@@ -965,7 +965,7 @@ impl Call<'_> {
         tile: &mut Block<T, TILE>,
         lying: &mut Block<T, TILE>,
     ) {
-        let rows = tile::rows(self.classes, self.layout.len());
+        let rows = tile::rows(self.classes, len);
         let (elements, read) = (self.classes * rows, self.classes * len);
         // SAFETY: the caller's; all of the slices are written.
         unsafe {

@@ -15,7 +15,7 @@ pub const TILE: usize = 2 * BLOCK;
 /// Rows that are computed at once: two of the widest vectors, of which one waits while the other is computed.
 pub const LANES: usize = 32;
 
-/// The rows of a tile, whole vectors of them: no more than fit, or than there are.
+/// The rows of a tile of so many samples, whole vectors of them: no more than fit, or than there are.
 pub fn rows(classes: usize, samples: usize) -> usize {
     most_rows(classes).min(samples.next_multiple_of(LANES)).max(LANES)
 }
