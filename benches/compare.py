@@ -1,6 +1,7 @@
 """Compare lossrs with its peers, and with the memory: the same arrays, in one process, in turn.
 
-Each round calls every contender once, small calls many times, so that what else the machine does meets all of them.
+Each round calls every contender once, small calls many times, so that what else the machine does meets all of them; but
+first without looking at the clock, for as long as threads of whoever came before may spin.
 Times and ratios are medians over the rounds; a ratio is of times of one round, and ± half the distance between its
 quartiles. The limit is a copy that moves as many bytes in all as the call must at least read and write, by as many
 threads.
@@ -131,7 +132,8 @@ def measure(work: Work, peers: list[str], rounds: int, pool: ThreadPoolExecutor)
     if rounds > 1:
         once = {name: min(seconds(call, 1) for _ in range(3)) for name, call in contenders.items()}
         counts = {name: max(1, int(ROUND / taken)) for name, taken in once.items()}
-        rounds = max(3, min(rounds, int(LONGEST / sum(once.values()))))
+        # Slow calls are called twice in a round, once to settle.
+        rounds = max(3, min(rounds, int(LONGEST / (2 * sum(once.values())))))
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():

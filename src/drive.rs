@@ -117,5 +117,8 @@ pub const SPREAD_FROM: usize = 1 << 16;
 /// here to [`SPREAD_FROM`] a driver may leave it to the work's duration whether other threads are called in.
 pub const ALONE_BELOW: usize = 1 << 14;
 
+/// Tasks for each thread, of work that is not large: they end at about the same time.
+const TASKS_PER_THREAD: usize = 8;
+
 /// Bytes of output from which it is written past the caches.
 const STREAM_FROM: usize = 1 << 22;

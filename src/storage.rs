@@ -404,7 +404,7 @@ const DISTANCE: usize = 5120;
 
 /// Elements that lie anywhere are asked for so many before they are read.
 const SCATTERED: usize = 16;
-/// Bytes from run to run from which elements of each lie anywhere; nearer ones are met by the machine's own prefetching.
+/// Bytes from run to run, or within a run, from which elements of each lie anywhere; nearer ones the machine's own prefetching meets.
 const FAR: usize = 256;
 
 /// Asks memory for elements that will be needed when those that follow these have been worked on, into the second-level cache.
@@ -515,7 +515,7 @@ impl<T: Real> Kernel for LoadAt<'_, T> {
         with_element!(self.run.dtype, S => unsafe {
             if self.run.swapped {
                 self.read(true, S::swapped);
-            } else if self.run.stride.unsigned_abs() < FAR {
+            } else if self.run.stride.unsigned_abs().max(self.apart.unsigned_abs()) < FAR {
                 self.read(false, |x: S| x);
             } else {
                 self.read(true, |x: S| x);

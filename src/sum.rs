@@ -3,7 +3,7 @@
 //! 1. The state is a fixed-point number that covers every bit of a double, 2^−1074 to 2^1024, with 60 bits of
 //!    head-room: Kulisch's long accumulator, in signed 64-bit limbs that carry 32 bits each, so that carries wait (Neal
 //!    2015).
-//! 2. A block of up to 1,024 values is first summed by itself, in two to four integers. Its largest magnitude and its
+//! 2. A block of up to 2,048 values is first summed by itself, in two to four integers. Its largest magnitude and its
 //!    smallest non-zero one bound the bits in use; `(x + M) − M` cuts each value at bits that the largest one fixes
 //!    (Demmel & Nguyen 2013, after Rump's extraction), so that each part is a whole number of its units
 //!    ([`lanes`]). Only these integers go into the fixed-point number.
@@ -22,7 +22,7 @@ use crate::isa::{Isa, Kernel, Set};
 use crate::real::Real;
 
 use lanes::Portable;
-pub use lanes::{GRAIN, Lanes, Totals};
+pub use lanes::{GRAIN, Lanes, MOST_VALUES, Totals};
 
 /// 68 · 32 = 2,176 bits: 2,098 for the doubles, 60 for 2^60 of them, a sign, and some left over.
 const LIMBS: usize = 68;
@@ -113,7 +113,7 @@ impl ExactSum {
         if exact {
             self.add_levels::<T, LEVELS>(totals.sums, expected);
         }
-        if largest > T::ZERO && exponent(largest) <= T::EXPECTED.1 {
+        if largest > T::ZERO {
             expectation.learn::<T>((smallest, largest));
         }
         exact
@@ -337,6 +337,11 @@ impl Expectation {
     fn learn<T: Summand>(&mut self, (smallest, largest): (T, T)) {
         let (low, high) = T::EXPECTED;
         let seen = exponent(largest);
+        if seen > high {
+            // Not finite, or as good as that: values of which there are likely to be more.
+            (self.levels, self.left) = (MOST_LEVELS, Self::BLOCKS);
+            return;
+        }
         if self.largest.is_none_or(|expected| seen > expected) {
             self.largest = Some((seen + 1).clamp(low, high));
         }

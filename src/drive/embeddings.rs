@@ -939,7 +939,8 @@ impl Call<'_> {
             let all = run(0);
             let stream = self.layout.len() * self.features * all.dtype.size() >= STREAM_FROM;
             let width = len.next_multiple_of(LANES);
-            let is_one_run = width == len && (1..rows).all(|row| run(row).first == all.from(row * len).first);
+            let step = self.layout.one_run(&matrix.samples, start, rows).map(|samples| samples.stride);
+            let is_one_run = width == len && step == Some(matrix.stride * len as isize);
             // SAFETY: the caller's.
             unsafe {
                 let room = room.written(rows * width);

@@ -171,17 +171,17 @@ impl Call<'_> {
             let ones = &*state.ones.written(padded);
             let places = state.places.written(len);
             let all_count = self.read_places(isa, start, places);
-            let weights = if all_count && self.sample_weight.is_none() {
-                ones
-            } else {
-                let weights = state.weights.written(padded);
-                self.read_or_ones(isa, self.sample_weight, start, len, weights);
-                if !all_count {
+            let weights = match self.sample_weight {
+                None if all_count => ones,
+                Some(operand) if all_count => self.layout.fetch(isa, operand, start, len, &mut state.weights),
+                operand => {
+                    let weights = state.weights.written(padded);
+                    self.read_or_ones(isa, operand, start, len, weights);
                     // Those of rows that are left out.
                     places.fill(0);
                     self.each_label(start, &mut weights[..len], found, |i, label| places[i] = label);
+                    weights
                 }
-                weights
             };
             let grad_outputs = match self.grad_output {
                 Some(operand) => self.layout.fetch(isa, operand, start, len, &mut state.grad_outputs),

@@ -125,7 +125,6 @@ impl Layout {
         len: usize,
         room: &'a mut Block<T>,
     ) -> &'a [T] {
-        debug_assert!(len <= BLOCK);
         let padded = len.next_multiple_of(GRAIN);
         // SAFETY: the run holds `len` elements from `start` on, and the caller's word for them.
         let slice = self.one_run(operand, start, len).and_then(|run| unsafe { run.as_slice(len) });
@@ -134,6 +133,7 @@ impl Layout {
         {
             return slice;
         }
+        debug_assert!(len <= BLOCK);
         // SAFETY: the runs cover the first `len` elements, and the rest is filled.
         unsafe {
             room.filled(padded, |room| {

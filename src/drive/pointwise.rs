@@ -2,12 +2,12 @@
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, Number};
 use crate::drive::layout::{Layout, Operand};
-use crate::drive::{ALONE_BELOW, Failure, STREAM_FROM, Want};
+use crate::drive::{ALONE_BELOW, Failure, STREAM_FROM, TASKS_PER_THREAD, Want};
 use crate::isa::{Isa, Kernel, Set};
 use crate::loss::{Domain, Pointwise};
 use crate::real::Real;
 use crate::storage::{self, Run};
-use crate::sum::{ExactSum, Expectation, Lanes, Totals};
+use crate::sum::{ExactSum, Expectation, Lanes, MOST_VALUES, Totals};
 use crate::threads::{self, Spread, Tasks};
 
 /// The most operands that a formula has.
@@ -17,14 +17,12 @@ pub const MOST_SLOPES: usize = 2;
 /// The elements of a block, fewer than fit its room: the memory idles while a block's later passes run from the caches, and
 /// that is shorter so. Measured on 2^24 elements: with a gradient, 640 takes four fifths of the time of 1,024.
 const STEP: usize = 640;
-/// The elements of a block that is only added up, straight from the operands: as many as lanes take.
-const LONG_STEP: usize = 2048;
+/// The elements of a block that is only added up, straight from the operands.
+const LONG_STEP: usize = MOST_VALUES;
 /// Elements that a thread claims at once, at most: some tens of microseconds of work.
 const ELEMENTS_PER_TASK: usize = 50 * STEP;
 /// And at least: some times what it takes to claim them.
 const LEAST_PER_TASK: usize = 8 * STEP;
-/// Tasks for each thread, of work that is not large: they end at about the same time.
-const TASKS_PER_THREAD: usize = 8;
 
 /// Elements from which a last block is worth two: one of whole grains, and one of what is left.
 const WORTH_CUTTING: usize = 3 * GRAIN;
@@ -195,7 +193,9 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE:
     unsafe fn add_to<V: Lanes<T, LEVELS>>(self) -> Totals<T, LEVELS> {
         let Self { loss, operands, factor, jets, largest } = self;
         // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
-        let len = operands[0].len().min(if SLOPE { BLOCK } else { LONG_STEP }) / GRAIN * GRAIN;
+        let most = if SLOPE { BLOCK } else { LONG_STEP };
+        debug_assert!(operands[0].len() <= most);
+        let len = operands[0].len().min(most) / GRAIN * GRAIN;
         let [slope, other_slope] = &mut jets.slope;
         // SAFETY: `fill` writes every element of each slice.
         let (slope, other_slope) = unsafe {
@@ -409,6 +409,7 @@ impl<T: Real> Room<T> {
         // SAFETY: of a constant, `prepare` has written a block; else the caller's.
         unsafe {
             if self.is_constant {
+                debug_assert!(len <= BLOCK);
                 self.block.written(len.next_multiple_of(GRAIN))
             } else {
                 layout.fetch(isa, operand, start, len, &mut self.block)

@@ -10,7 +10,7 @@ use crate::drive::labels::{self, Labels};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::tile::{self, FEW_CLASSES, TILE, Tile};
 use crate::drive::transpose::{BEYOND, Transpose, TransposeBack};
-use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
+use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, TASKS_PER_THREAD, Want};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
@@ -20,8 +20,10 @@ use crate::threads::{self, Spread, Tasks};
 
 /// The most sums of a formula.
 pub const MOST_SUMS: usize = 8;
-/// Elements that a thread claims at once, roughly.
+/// Elements that a thread claims at once, roughly and at most.
 pub(super) const ELEMENTS_PER_TASK: usize = 1 << 15;
+/// Tiles that it claims at least: some times what it takes to claim them.
+const LEAST_TILES_PER_TASK: usize = 4;
 
 /// Classes of a row, a block of them: as many of each.
 #[derive(Clone, Copy)]
@@ -744,11 +746,10 @@ impl Call<'_> {
                     let weights = self
                         .sample_weight
                         .map(|operand| &self.layout.fetch(isa, operand, start, len, &mut weights)[..len]);
-                    let are_labels = matches!(self.target, Target::Labels(_));
-                    let all_count = !are_labels || self.read_places(isa, start, places.written(len));
+                    let all_count = !by_label && self.read_places(isa, start, places.written(len));
                     match weights {
-                        None if all_count && !by_label => found.sum.add(len as f64),
-                        Some(weights) if all_count && !by_label => found.sum.add_block(isa, weights),
+                        None if all_count => found.sum.add(len as f64),
+                        Some(weights) if all_count => found.sum.add_block(isa, weights),
                         _ => {
                             let values = values.filled(len, |values| {
                                 for (i, value) in values.iter_mut().enumerate() {
@@ -822,9 +823,11 @@ impl Call<'_> {
     unsafe fn run_tiles<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let samples = self.layout.len();
-        let rows = tile::rows(self.classes, self.layout.len());
+        let rows = tile::rows(self.classes, samples);
         let tiles = samples.div_ceil(rows);
-        let tiles_per_task = ELEMENTS_PER_TASK / BLOCK;
+        let most_per_task = (ELEMENTS_PER_TASK / (self.classes * rows).max(1)).max(LEAST_TILES_PER_TASK);
+        let tiles_per_task =
+            (tiles / (TASKS_PER_THREAD * threads::threads())).clamp(LEAST_TILES_PER_TASK, most_per_task);
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let mut state = TileState::<T>::UNFILLED;
@@ -927,7 +930,8 @@ impl Call<'_> {
         room: &mut Block<T, TILE>,
     ) {
         let rows = tile::rows(self.classes, len);
-        // SAFETY: the caller's; `TransposeBack` writes all of the room.
+        // SAFETY: the caller's; what is read of the room, `TransposeBack` has written. Nobody else has these rows of the result, and of
+        // an operand that it may be, they are in the tile.
         unsafe {
             let values = tile.written(self.classes * rows);
             if let Some(run) = self.side_by_side(matrix, start, len) {
@@ -1039,12 +1043,12 @@ impl Call<'_> {
         isa.run(Count { labels: out, classes: T::of(self.classes as f64), ignored })
     }
 
-    /// Reads labels as places among the classes; whether all were read, are classes and count. Targets must be labels.
+    /// Reads labels as places among the classes; whether all there are were read, are classes and count.
     ///
     /// # Safety
     /// They must be readable.
     pub(super) unsafe fn read_places(&self, isa: Isa, start: usize, places: &mut [usize]) -> bool {
-        let Target::Labels(labels) = self.target else { return false };
+        let Target::Labels(labels) = self.target else { return true };
         let ignored = self.ignore_index.and_then(|index| usize::try_from(index).ok());
         let mut all_count = true;
         self.layout.runs(labels, start, places.len(), |run, offset, length| {

@@ -4,7 +4,7 @@
 //! [2^k, 2^(k+1)], where numbers are multiples of u = 2^(k−p+1) and follow each other as their bits do: the bits of t, as an
 //! integer, are those of M and x/u rounded. So levels are summed as integers, whose additions are exact, and quicker than those of
 //! numbers on processors that have more units for them; the sum of M's bits, as often as values were added, is taken off in the
-//! end. Integers may wrap, as what is left then, 2^(p−2) for each of up to 2^8 values in a lane, fits them.
+//! end. Integers may wrap, as what is left then fits them: 2^(p−2) for each of up to 2^8 singles or 2^9 doubles in a lane.
 //!
 //! What a level has rounded off, x − (t − M), is a number: at most u/2 and a multiple of x's last bit. It goes to the next level,
 //! with k − p + 1 in k's place. The last level rounds nothing off if its u is no larger than the last bit of any value; and
@@ -17,6 +17,9 @@ use super::{Summand, fold};
 
 /// Values are added so many at a time.
 pub const GRAIN: usize = 64;
+
+/// The most values of lanes: 2^8 singles in each of AVX2's eight, 2^9 doubles in each of its four.
+pub const MOST_VALUES: usize = 2048;
 
 /// The most lanes of a set.
 const MOST_LANES: usize = 16;
@@ -51,7 +54,7 @@ impl<T: Summand, const LEVELS: usize> Totals<T, LEVELS> {
     }
 }
 
-/// Sums that run side by side, of up to 2,048 values: 2^8 in each of eight lanes.
+/// Sums that run side by side, of up to [`MOST_VALUES`].
 pub trait Lanes<T: Summand, const LEVELS: usize>: Sized {
     /// Nothing yet, of values that are expected to be below 2^(`largest` + 1).
     ///
@@ -310,8 +313,8 @@ mod tests {
     proptest! {
         #[test]
         fn lanes_are_right_or_say_that_they_are_not(
-            mut values in prop::collection::vec((-1.0..1.0, -12..12), 16 * GRAIN),
-            zeros in 0..16 * GRAIN,
+            mut values in prop::collection::vec((-1.0..1.0, -12..12), MOST_VALUES),
+            zeros in 0..MOST_VALUES,
             largest in -5..20,
         ) {
             values[..zeros].fill((0.0, 0));
@@ -323,7 +326,7 @@ mod tests {
         /// As many binades as a grid bears, and one more.
         #[test]
         fn lanes_bear_their_span(
-            fractions in prop::collection::vec((1_u64 << 52..1 << 53, any::<bool>(), 0..=21_i32), 16 * GRAIN),
+            fractions in prop::collection::vec((1_u64 << 52..1 << 53, any::<bool>(), 0..=21_i32), MOST_VALUES),
             top in -30..100_i32,
         ) {
             let value = |(fraction, negative, below): (u64, bool, i32)| {
