@@ -223,7 +223,7 @@ def plot_of_peers(results: Sequence[Result]) -> Any:
         return result.ratios(peer, "lossrs")[1] if peer else None
 
     peers = [peer for peer in PEERS if any(peer in result.seconds for result in results)]
-    label = f"time of the quickest of {', '.join(peers)} / time of lossrs"
+    label = f"time of the quickest peer / time of lossrs\n({', '.join(peers)})"
     return chart(results, by_kind(results, speed_up), "How many times as long as lossrs the best peer takes", label)
 
 
