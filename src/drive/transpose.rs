@@ -6,17 +6,16 @@
 //!
 //! LLVM would gather element by element; so on x86-64 this is written in the sets' own instructions.
 
-#[cfg(target_arch = "x86_64")]
-use crate::isa::Isa;
 use crate::isa::{Baseline, Kernel, Set};
 use crate::real::Real;
 
-/// Elements beyond the last row that must be there to be read or written, as a lane of 128 bits may reach beyond a row.
+/// Elements beyond the last row that must be there to be read or written, as a lane of 128 bits reaches beyond a row that is no longer
+/// than this.
 pub const BEYOND: usize = 3;
 
 /// Brings rows that lie side by side, a multiple of 16 of them, into a tile.
 pub struct Transpose<'a, T> {
-    /// The rows, one after the other, and [`BEYOND`].
+    /// The rows, one after the other, and what is [`BEYOND`] them.
     pub from: &'a [T],
     /// The tile.
     pub to: &'a mut [T],
@@ -37,21 +36,10 @@ impl<T: Real> Kernel for Transpose<'_, T> {
         let Self { from, to, rows } = self;
         let classes = to.len() / rows;
         assert!(rows.is_multiple_of(16) && from.len() >= rows * classes + beyond(classes));
+        // SAFETY: this runs where the set is there, and the lengths have been looked at.
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: this runs where the set is there; a `Real` of four bytes is an `f32`, and else it is an `f64`; the lengths have been
-        // looked at.
         unsafe {
-            use std::arch::x86_64::{__m128, __m128d, __m256, __m256d, __m512, __m512d};
-            let (single, double) =
-                ((from.as_ptr().cast(), to.as_mut_ptr().cast()), (from.as_ptr().cast(), to.as_mut_ptr().cast()));
-            match (S::ISA, size_of::<T>()) {
-                (Isa::Avx512, 4) => x86::into_tile::<__m512, f32, 4>(single, rows, classes),
-                (Isa::Avx512, _) => x86::into_tile::<__m512d, f64, 2>(double, rows, classes),
-                (Isa::Avx2, 4) => x86::into_tile::<__m256, f32, 4>(single, rows, classes),
-                (Isa::Avx2, _) => x86::into_tile::<__m256d, f64, 2>(double, rows, classes),
-                (Isa::Baseline, 4) => x86::into_tile::<__m128, f32, 4>(single, rows, classes),
-                (Isa::Baseline, _) => x86::into_tile::<__m128d, f64, 2>(double, rows, classes),
-            }
+            x86::with_vector!(S, T => x86::into_tile(from.as_ptr().cast(), to.as_mut_ptr().cast(), rows, classes));
         }
         #[cfg(not(target_arch = "x86_64"))]
         for (class, to) in to.chunks_exact_mut(rows).enumerate() {
@@ -66,7 +54,7 @@ impl<T: Real> Kernel for Transpose<'_, T> {
 pub struct TransposeBack<'a, T> {
     /// The tile.
     pub from: &'a [T],
-    /// The rows, one after the other, and [`BEYOND`], whose elements become something or other.
+    /// The rows, one after the other, and what is [`BEYOND`] them, which becomes something or other.
     pub to: &'a mut [T],
     /// The number of rows.
     pub rows: usize,
@@ -85,20 +73,10 @@ impl<T: Real> Kernel for TransposeBack<'_, T> {
         let Self { from, to, rows } = self;
         let classes = from.len() / rows;
         assert!(rows.is_multiple_of(16) && to.len() >= rows * classes + beyond(classes));
-        #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
         unsafe {
-            use std::arch::x86_64::{__m128, __m128d, __m256, __m256d, __m512, __m512d};
-            let (single, double) =
-                ((from.as_ptr().cast(), to.as_mut_ptr().cast()), (from.as_ptr().cast(), to.as_mut_ptr().cast()));
-            match (S::ISA, size_of::<T>()) {
-                (Isa::Avx512, 4) => x86::into_rows::<__m512, f32, 4>(single, rows, classes),
-                (Isa::Avx512, _) => x86::into_rows::<__m512d, f64, 2>(double, rows, classes),
-                (Isa::Avx2, 4) => x86::into_rows::<__m256, f32, 4>(single, rows, classes),
-                (Isa::Avx2, _) => x86::into_rows::<__m256d, f64, 2>(double, rows, classes),
-                (Isa::Baseline, 4) => x86::into_rows::<__m128, f32, 4>(single, rows, classes),
-                (Isa::Baseline, _) => x86::into_rows::<__m128d, f64, 2>(double, rows, classes),
-            }
+            x86::with_vector!(S, T => x86::into_rows(from.as_ptr().cast(), to.as_mut_ptr().cast(), rows, classes));
         }
         #[cfg(not(target_arch = "x86_64"))]
         for (class, from) in from.chunks_exact(rows).enumerate() {
@@ -118,6 +96,23 @@ const fn beyond(classes: usize) -> usize {
 mod x86 {
     #[allow(clippy::wildcard_imports, reason = "vectors and instructions, by the dozen")]
     use std::arch::x86_64::*;
+
+    /// Calls a function with the vectors of a set and a type: a `Real` of four bytes is an `f32`, and else it is an `f64`.
+    macro_rules! with_vector {
+        ($S:ident, $T:ident => $module:ident::$function:ident($($argument:expr),*)) => {{
+            use crate::isa::Isa;
+            use std::arch::x86_64::{__m128, __m128d, __m256, __m256d, __m512, __m512d};
+            match ($S::ISA, size_of::<$T>()) {
+                (Isa::Avx512, 4) => $module::$function::<__m512, f32, 4>($($argument),*),
+                (Isa::Avx512, _) => $module::$function::<__m512d, f64, 2>($($argument),*),
+                (Isa::Avx2, 4) => $module::$function::<__m256, f32, 4>($($argument),*),
+                (Isa::Avx2, _) => $module::$function::<__m256d, f64, 2>($($argument),*),
+                (Isa::Baseline, 4) => $module::$function::<__m128, f32, 4>($($argument),*),
+                (Isa::Baseline, _) => $module::$function::<__m128d, f64, 2>($($argument),*),
+            }
+        }};
+    }
+    pub(super) use with_vector;
 
     /// A vector of lanes of 128 bits, each of `W` elements.
     pub(super) trait Vector<T, const W: usize>: Copy {
@@ -162,7 +157,8 @@ mod x86 {
     /// and [`super::beyond`] them.
     #[inline(always)]
     pub(super) unsafe fn into_tile<V: Vector<T, W>, T, const W: usize>(
-        (from, to): (*const T, *mut T),
+        from: *const T,
+        to: *mut T,
         rows: usize,
         classes: usize,
     ) {
@@ -189,7 +185,8 @@ mod x86 {
     /// As above, in the other direction.
     #[inline(always)]
     pub(super) unsafe fn into_rows<V: Vector<T, W>, T, const W: usize>(
-        (from, to): (*const T, *mut T),
+        from: *const T,
+        to: *mut T,
         rows: usize,
         classes: usize,
     ) {
