@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import lossrs, lossrs.functional as F
 
+# Which is ignored in the background jobs of a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 rng = np.random.default_rng(0)
 x, y = rng.standard_normal((2, 1 << 17), dtype=np.float32)
 scores, labels = rng.standard_normal((4096, 40)), rng.integers(0, 40, 4096)
