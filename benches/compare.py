@@ -109,7 +109,7 @@ def seconds(call: Call, times: int) -> float:
 
 
 def settle(call: Call) -> None:
-    """Call for so long that the threads of whoever was called before have gone to sleep, and the caches hold what they can."""
+    """Call until the threads of whoever was called before sleep, and the caches hold what they can."""
     until = time.perf_counter() + SETTLING
     while time.perf_counter() < until:
         call()
