@@ -531,16 +531,12 @@ impl<T: Real> LoadAt<'_, T> {
     unsafe fn read<S: Element>(self, are_far: bool, order: impl Fn(S) -> S) {
         let Self { run, apart, places, out } = self;
         let at = |index: usize, place: usize| run.from(index).first.wrapping_offset(apart.wrapping_mul(place as isize));
-        let (first, last) = out.split_at_mut(if are_far { places.len().saturating_sub(SCATTERED) } else { 0 });
-        let start_of_last = first.len();
-        for (index, (out, pair)) in first.iter_mut().zip(places.windows(SCATTERED + 1)).enumerate() {
-            prefetch::<1>(at(index + SCATTERED, pair[SCATTERED]), 1);
+        for (index, (&place, out)) in places.iter().zip(out).enumerate() {
+            if are_far && let Some(&place) = places.get(index + SCATTERED) {
+                prefetch::<1>(at(index + SCATTERED, place), 1);
+            }
             // SAFETY: the caller's.
-            *out = order(unsafe { at(index, pair[0]).cast::<S>().read_unaligned() }).widen();
-        }
-        for (index, (out, &place)) in last.iter_mut().zip(&places[start_of_last..]).enumerate() {
-            // SAFETY: the caller's.
-            *out = order(unsafe { at(start_of_last + index, place).cast::<S>().read_unaligned() }).widen();
+            *out = order(unsafe { at(index, place).cast::<S>().read_unaligned() }).widen();
         }
     }
 }

@@ -113,7 +113,7 @@ impl ExactSum {
         if exact {
             self.add_levels::<T, LEVELS>(totals.sums, expected);
         }
-        if largest > T::ZERO {
+        if largest != T::ZERO {
             expectation.learn::<T>((smallest, largest));
         }
         exact

@@ -94,11 +94,9 @@ pub trait Blocks<T>: Send + Sync {
     fn unit(&self) -> Option<f64>;
     /// Adds a block to the scalar products of the vectors.
     fn measure(&self, isa: Isa, features: &Features<'_, T>, rows: &mut Rows<T>);
-    /// Computes the sums from the scalar products.
-    fn relate(&self, isa: Isa, rows: &mut Rows<T>);
     /// Adds a block to the sums.
     fn sweep(&self, isa: Isa, features: &Features<'_, T>, rows: &mut Rows<T>);
-    /// Computes the weighted losses and the slopes from the sums.
+    /// Computes the weighted losses and the slopes from the sums, or from the scalar products where those are [`related`].
     fn evaluate(&self, isa: Isa, rows: &mut Rows<T>);
     /// Writes a block's derivatives.
     fn derive(&self, isa: Isa, features: &Features<'_, T>, rows: &Rows<T>, results: &mut Results<T>);
@@ -144,12 +142,6 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
         match M {
             2 => isa.run(Measure::<_, 2, 3> { features, products: &mut rows.products }),
             _ => isa.run(Measure::<_, MOST_VECTORS, MOST_PRODUCTS> { features, products: &mut rows.products }),
-        }
-    }
-
-    fn relate(&self, isa: Isa, rows: &mut Rows<T>) {
-        if L::UNIT.is_some() {
-            isa.run(Relate::<_, _, M, K, S> { loss: self.0, rows });
         }
     }
 
@@ -309,6 +301,24 @@ const fn is_exact<T>() -> bool {
     size_of::<T>() == size_of::<f32>()
 }
 
+/// Whether the sums are had of scalar products: of a formula's [`Embeddings::UNIT`].
+const fn related<T>(unit: Option<f64>) -> bool {
+    unit.is_some() && is_exact::<T>()
+}
+
+/// The scalar products of a row's vectors, each with each.
+#[inline(always)]
+fn products_of<const M: usize>(all: &[[f64; LANES]; MOST_PRODUCTS], row: usize) -> [[f64; M]; M] {
+    let mut products = [[0.0; M]; M];
+    for latter in 0..M {
+        for former in 0..=latter {
+            let of_pair = all[product(former, latter)][row];
+            (products[former][latter], products[latter][former]) = (of_pair, of_pair);
+        }
+    }
+    products
+}
+
 /// Scalar products, in double precision so that no float32 overflows; only squares, where products would be rounded. What is exact
 /// may be fused with its addition or not, to the same sum.
 #[derive(Clone, Copy)]
@@ -411,36 +421,6 @@ impl<T: Real> Kernel for Scale<'_, T> {
     }
 }
 
-struct Relate<'a, L, T, const M: usize, const K: usize, const S: usize> {
-    loss: L,
-    rows: &'a mut Rows<T>,
-}
-
-impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: usize> Kernel
-    for Relate<'_, L, T, M, K, S>
-{
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { loss, rows } = self;
-        let Some(all) = rows.sums.first_chunk_mut::<K>() else { return };
-        for row in 0..LANES {
-            let mut products = [[0.0; M]; M];
-            for latter in 0..M {
-                for former in 0..=latter {
-                    let of_pair = rows.products[product(former, latter)][row];
-                    (products[former][latter], products[latter][former]) = (of_pair, of_pair);
-                }
-            }
-            let sums = loss.sums_of_products(products);
-            for k in 0..K {
-                all[k][row] = sums[k];
-            }
-        }
-    }
-}
-
 /// A formula's sums over features that are scaled.
 #[derive(Clone, Copy)]
 struct Scaled<'a, L, T, const M: usize, const S: usize> {
@@ -539,10 +519,19 @@ impl<L: Embeddings<M, K, S>, T: Real, const M: usize, const K: usize, const S: u
         let (Some(all_scales), Some(all_sums)) = (rows.scales.first_chunk::<M>(), rows.sums.first_chunk::<K>()) else {
             return;
         };
+        let mut all_sums = *all_sums;
+        if related::<T>(L::UNIT) {
+            for row in 0..LANES {
+                let sums = loss.sums_of_products(products_of(&rows.products, row));
+                for k in 0..K {
+                    all_sums[k][row] = sums[k];
+                }
+            }
+        }
         let (mut values, mut are_flat) = ([T::ZERO; LANES], [false; LANES]);
         let mut slopes = [[T::ZERO; LANES]; S];
         for row in 0..LANES {
-            let (sums, scales) = (across(all_sums, row).map(T::of), across(all_scales, row));
+            let (sums, scales) = (across(&all_sums, row).map(T::of), across(all_scales, row));
             let (target, weight) = (rows.targets[row], rows.weights[row]);
             let value = loss.value(sums, scales, target);
             let weighed = value * weight;
@@ -835,9 +824,7 @@ impl Call<'_> {
                 self.each(isa, start, len, &mut source, tasks, |features, _| loss.measure(isa, features, rows));
                 isa.run(Scale { rows, vectors: self.vectors.len(), epsilon });
             }
-            if loss.unit().is_some() && is_exact::<T>() {
-                loss.relate(isa, rows);
-            } else {
+            if !related::<T>(loss.unit()) {
                 self.each(isa, start, len, &mut source, tasks, |features, _| loss.sweep(isa, features, rows));
             }
             loss.evaluate(isa, rows);
@@ -903,7 +890,7 @@ impl Call<'_> {
             // SAFETY: the caller's; all of the room that is read is written.
             unsafe {
                 let run = |row: usize| matrix.row(self.layout, start + row).from(first);
-                let is_whole = width == len && run(0).as_slice::<T>(len).is_some();
+                let is_whole = width == len && run(0).is_slice_of::<T>();
                 let step = self.layout.one_run(&matrix.samples, start, rows).map(|samples| samples.stride);
                 let step = step.filter(|step| is_whole && step % size_of::<T>() as isize == 0);
                 (vectors.first, vectors.step) = if let Some(step) = step {

@@ -825,9 +825,8 @@ impl Call<'_> {
         let samples = self.layout.len();
         let rows = tile::rows(self.classes, samples);
         let tiles = samples.div_ceil(rows);
-        let most_per_task = (ELEMENTS_PER_TASK / (self.classes * rows).max(1)).max(LEAST_TILES_PER_TASK);
         let tiles_per_task =
-            (tiles / (TASKS_PER_THREAD * threads::threads())).clamp(LEAST_TILES_PER_TASK, most_per_task);
+            (tiles / (TASKS_PER_THREAD * threads::threads())).clamp(LEAST_TILES_PER_TASK, ELEMENTS_PER_TASK / TILE);
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
             let mut state = TileState::<T>::UNFILLED;

@@ -20,8 +20,9 @@ pub fn squared_distance<const M: usize>(products: [[f64; M]; M], x: usize, y: us
     if square < 0.0 { 0.0 } else { square }
 }
 
-/// 1 − cos of two vectors from the square of their distance at unit length, ‖x̂ − ŷ‖² = 2 − 2 cos, which is had of differences or in
-/// double precision, so that nothing is lost where they are all but parallel. x̂ and ŷ fall short of unit length by what ε says, which is added.
+/// 1 − cos of two vectors from the square of their distance at unit length, ‖x̂ − ŷ‖² = 2 − 2 cos, which is summed over differences or
+/// had in double precision, so that it does not cancel where they are all but parallel. x̂ and ŷ fall short of unit length by what ε
+/// says, which is added.
 #[inline(always)]
 pub fn cosine_distance<T: Real>(squared_distance: T, x_scale: T, y_scale: T) -> T {
     let short = T::of(EPSILON) * (x_scale * x_scale + y_scale * y_scale);
