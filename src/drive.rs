@@ -23,6 +23,7 @@ macro_rules! evaluated_as {
     };
 }
 
+mod band;
 pub mod block;
 pub mod embeddings;
 pub mod label_sets;

@@ -230,11 +230,9 @@ elementary! {
     two: pow
 }
 
-/// A polynomial, lowest coefficient first: Horner's rule in x² over pairs of terms, which halves its latency (Estrin).
+/// A polynomial, lowest coefficient first, by Horner's rule. Estrin's would wait less and multiply once more; but the units that
+/// multiply are what most loops have least of.
 #[inline(always)]
 fn polynomial<T: Real>(x: T, coefficients: &[T]) -> T {
-    let square = x * x;
-    let mut pairs = coefficients.chunks(2).rev().map(|pair| if let [a, b] = *pair { b.mul_add(x, a) } else { pair[0] });
-    let last = pairs.next().unwrap_or(T::ZERO);
-    pairs.fold(last, |sum, pair| sum.mul_add(square, pair))
+    coefficients.iter().rev().copied().reduce(|sum, coefficient| sum.mul_add(x, coefficient)).unwrap_or(T::ZERO)
 }

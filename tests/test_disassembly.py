@@ -28,7 +28,7 @@ PARTS = ("true, false, false", "false, true, false", "true, true, false", "false
 #: The kernels that each shape of loss is compiled to, and for what.
 DRIVERS = {
     "Pointwise": {"pointwise::Evaluate": PARTS, "pointwise::Add": ("false, 2", "false, 3", "true, 2", "true, 3")},
-    "Rowwise": {"rows::Derive": ("false, false", "false, true", "true, false"), "tile::Evaluate": PARTS},
+    "Rowwise": {"rows::Derive": ("false", "true"), "band::Evaluate": PARTS, "tile::Evaluate": PARTS},
     "LabelSets": {"label_sets::Sweep": PARTS[1:]},
     "Embeddings": {"embeddings::Sweep": ("",), "embeddings::Evaluate": ("",), "embeddings::Derive": ("",)},
 }

@@ -130,6 +130,15 @@ pub fn is_within<T: Real>(isa: Isa, values: &[T], domain: Domain) -> bool {
     }
 }
 
+/// The larger of values and the largest so far, in each lane; NaN aside.
+#[inline(always)]
+pub fn larger<T: Real>(values: &[T; LANES], mut largest: [T; LANES]) -> [T; LANES] {
+    for lane in 0..LANES {
+        largest[lane] = values[lane].max(largest[lane]);
+    }
+    largest
+}
+
 /// The largest of a multiple of [`GRAIN`] elements, NaN aside; −∞ of none.
 pub fn largest<T: Real>(isa: Isa, values: &[T]) -> T {
     /// Four to each lane, which hides the latency.

@@ -21,7 +21,7 @@ use crate::drive::rows::{self, Blocks, Classes, Results, Sample, Swept, Weight};
 use crate::drive::{Failure, SPREAD_FROM};
 use crate::isa::{Isa, Kernel};
 use crate::real::Real;
-use crate::storage::{Ahead, Run};
+use crate::storage::Run;
 use crate::sum::ExactSum;
 use crate::threads::{self, Tasks};
 
@@ -581,7 +581,7 @@ impl Call<'_> {
                 swept.label.score = classes.scores[label];
             }
             loss.raise(isa, block::largest(isa, classes.scores), swept);
-            loss.sweep(isa, classes, Ahead::none(classes.scores), swept, None, None);
+            loss.sweep(isa, classes, &[], swept, None);
         }
     }
 
@@ -780,7 +780,7 @@ impl Call<'_> {
         let mut results = Results { slope: Block::new(), curvature: Block::new() };
         // SAFETY: the caller's.
         let classes = unsafe { self.classes(isa, tile, scores, rooms) };
-        loss.derive(isa, classes, swept, tile.label(sample.label), sample.scale, false, None, &mut results);
+        loss.derive(isa, classes, swept, tile.label(sample.label), sample.scale, false, &mut results);
         // SAFETY: `derive` has written as many.
         let slopes = unsafe { results.slope.written(tile.padded()) };
         let scores = &mut scores[..tile.padded()];

@@ -5,6 +5,7 @@
 //! its largest score found first, and keeps its powers for the derivatives. Sums run in 16 fixed lanes within a block and in
 //! double precision from block to block, so that they depend on the number of classes alone.
 
+use crate::drive::band::{self, BAND, Band};
 use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::labels::{self, Labels};
 use crate::drive::layout::{Layout, Operand};
@@ -14,7 +15,7 @@ use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, TASKS_PER_THREAD, Want};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
-use crate::storage::{self, Ahead, Run};
+use crate::storage::{self, Run};
 use crate::sum::{self, ExactSum};
 use crate::threads::{self, Spread, Tasks};
 
@@ -22,8 +23,8 @@ use crate::threads::{self, Spread, Tasks};
 pub const MOST_SUMS: usize = 8;
 /// Elements that a thread claims at once, roughly and at most.
 pub(super) const ELEMENTS_PER_TASK: usize = 1 << 15;
-/// Tiles that it claims at least: some times what it takes to claim them.
-const LEAST_TILES_PER_TASK: usize = 4;
+/// Groups of rows that it claims at least: some times what it takes to claim them.
+const LEAST_GROUPS_PER_TASK: usize = 4;
 
 /// Classes of a row, a block of them: as many of each.
 #[derive(Clone, Copy)]
@@ -55,7 +56,6 @@ pub struct Traits {
     /// [`Rowwise::WEIGHS_ELEMENTS`]
     pub weighs_elements: bool,
     relative: bool,
-    has_powers: bool,
     has_log_probabilities: bool,
 }
 
@@ -65,21 +65,17 @@ pub trait Blocks<T>: Send + Sync {
     fn traits(&self) -> Traits;
     /// Makes a score the largest, if it is larger than the largest so far.
     fn raise(&self, isa: Isa, largest: T, row: &mut Swept<T>);
-    /// Adds a block of classes, none of them above the largest, to the sums; and keeps their powers where there is room.
-    /// `label` is the label's place in the block, and `ahead` the scores of a later one.
-    fn sweep(
-        &self,
-        isa: Isa,
-        classes: Classes<'_, T>,
-        ahead: Ahead,
-        row: &mut Swept<T>,
-        label: Option<usize>,
-        powers: Option<&mut [T]>,
-    );
+    /// Adds a block of classes, none of them above the largest, to the sums. `label` is the label's place in the block. Returns the
+    /// largest score of a later block, no longer than this one, where the formula is of such.
+    fn sweep(&self, isa: Isa, classes: Classes<'_, T>, later: &[T], row: &mut Swept<T>, label: Option<usize>) -> T;
     /// [`Rowwise::settle`]
     fn settle(&self, isa: Isa, row: &mut Swept<T>);
     /// [`Rowwise::log_normalizer`]
     fn log_normalizer(&self, isa: Isa, row: &Swept<T>) -> T;
+    /// Writes the log-probabilities of a band.
+    fn band_of_log_probabilities(&self, isa: Isa, band: Band<'_, T>, out: &mut [T]);
+    /// Evaluates the formula at a band and writes each part that is wanted.
+    fn band(&self, isa: Isa, want: Want, band: Band<'_, T>, results: band::Results<'_, T>);
     /// Writes the log-probabilities of a tile where slopes will be.
     fn tile_of_log_probabilities(&self, isa: Isa, tile: Tile<'_, T>, results: &mut tile::Results<T>);
     /// The row's loss.
@@ -97,7 +93,6 @@ pub trait Blocks<T>: Send + Sync {
         label: Option<usize>,
         scale: T,
         curved: bool,
-        powers: Option<&[T]>,
         results: &mut Results<T>,
     );
 }
@@ -144,7 +139,6 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
             label_weight_normalises: L::LABEL_WEIGHT_NORMALISES,
             weighs_elements: L::WEIGHS_ELEMENTS,
             relative: L::RELATIVE,
-            has_powers: L::HAS_POWERS,
             has_log_probabilities: L::HAS_LOG_PROBABILITIES,
         }
     }
@@ -161,24 +155,14 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         }
     }
 
-    fn sweep(
-        &self,
-        isa: Isa,
-        classes: Classes<'_, T>,
-        ahead: Ahead,
-        row: &mut Swept<T>,
-        place: Option<usize>,
-        powers: Option<&mut [T]>,
-    ) {
+    fn sweep(&self, isa: Isa, classes: Classes<'_, T>, later: &[T], row: &mut Swept<T>, place: Option<usize>) -> T {
         let (loss, largest, label) = (self.0, row.relative(), row.label);
-        let terms = match powers {
-            Some(powers) => isa.run(Terms::<_, _, K, true> { loss, classes, ahead, largest, label, place, powers }),
-            None => isa.run(Terms::<_, _, K, false> { loss, classes, ahead, largest, label, place, powers: &mut [] }),
-        };
+        let (terms, largest) = isa.run(Terms::<_, _, K> { loss, classes, later, largest, label, place });
         // Outside the kernel, where the compiler would join the folds of several sums by shuffling their lanes.
         for k in (0..K).filter(|&k| L::NEEDED[k]) {
             row.sums[k] += sum::fold(terms[k], |a, b| a + b).to_f64();
         }
+        sum::fold(largest, T::max)
     }
 
     fn settle(&self, isa: Isa, row: &mut Swept<T>) {
@@ -190,6 +174,21 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
 
     fn log_normalizer(&self, isa: Isa, row: &Swept<T>) -> T {
         isa.run(LogNormalizer::<_, _, K> { loss: self.0, row: row.row() })
+    }
+
+    fn band_of_log_probabilities(&self, isa: Isa, band: Band<'_, T>, out: &mut [T]) {
+        isa.run(band::LogProbabilities::<_, _, K> { loss: self.0, band, out });
+    }
+
+    fn band(&self, isa: Isa, want: Want, band: Band<'_, T>, results: band::Results<'_, T>) {
+        use band::Evaluate;
+        let loss = self.0;
+        match want {
+            Want::Value => isa.run(Evaluate::<_, _, K, true, false, false> { loss, band, results }),
+            Want::Gradient => isa.run(Evaluate::<_, _, K, false, true, false> { loss, band, results }),
+            Want::ValueAndGradient => isa.run(Evaluate::<_, _, K, true, true, false> { loss, band, results }),
+            Want::GradientAndHessian => isa.run(Evaluate::<_, _, K, false, true, true> { loss, band, results }),
+        }
     }
 
     fn tile_of_log_probabilities(&self, isa: Isa, tile: Tile<'_, T>, results: &mut tile::Results<T>) {
@@ -230,31 +229,13 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         label: Option<usize>,
         scale: T,
         curved: bool,
-        powers: Option<&[T]>,
         results: &mut Results<T>,
     ) {
         let (loss, relative, row) = (self.0, row.relative(), row.row());
-        match (curved, powers) {
-            (false, Some(powers)) => {
-                isa.run(Derive::<_, _, K, false, true> { loss, row, relative, classes, label, scale, powers, results });
-            }
-            (false, None) => {
-                let powers = &[];
-                isa.run(Derive::<_, _, K, false, false> {
-                    loss,
-                    row,
-                    relative,
-                    classes,
-                    label,
-                    scale,
-                    powers,
-                    results,
-                });
-            }
-            (true, _) => {
-                let powers = &[];
-                isa.run(Derive::<_, _, K, true, false> { loss, row, relative, classes, label, scale, powers, results });
-            }
+        if curved {
+            isa.run(Derive::<_, _, K, true> { loss, row, relative, classes, label, scale, results });
+        } else {
+            isa.run(Derive::<_, _, K, false> { loss, row, relative, classes, label, scale, results });
         }
     }
 }
@@ -367,33 +348,31 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Raise<L, T, K> {
     }
 }
 
-struct Terms<'a, L, T, const K: usize, const KEEP: bool> {
+struct Terms<'a, L, T, const K: usize> {
     loss: L,
     classes: Classes<'a, T>,
-    ahead: Ahead,
+    /// The scores of a later block.
+    later: &'a [T],
     largest: T,
     label: Class<T>,
     /// The label's place in the block.
     place: Option<usize>,
-    /// Where powers are kept.
-    powers: &'a mut [T],
 }
 
-impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<'_, L, T, K, KEEP> {
-    type Output = [[T; LANES]; K];
+impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Terms<'_, L, T, K> {
+    /// The lanes of the sums, and those of the later block's largest score.
+    type Output = ([[T; LANES]; K], [T; LANES]);
 
     #[inline(always)]
-    fn run(self) -> [[T; LANES]; K] {
-        let Self { loss, classes, ahead, largest, label, place, powers } = self;
+    fn run(self) -> Self::Output {
+        let Self { loss, classes, later, largest, label, place } = self;
         // 32 bits, so that as many lanes are compared at once as there are scores.
         let place = place.map_or(-1, |place| place as i32);
         let mut first = 0;
-        let mut kept = powers.as_chunks_mut::<LANES>().0.iter_mut();
         let mut lanes = [[T::ZERO; LANES]; K];
+        let (mut largest_later, later) = ([-T::INFINITY; LANES], later.as_chunks().0);
         let (scores, probabilities) = (classes.scores.as_chunks::<LANES>().0, classes.probabilities.as_chunks().0);
         for ((scores, probabilities), weights) in scores.iter().zip(probabilities).zip(classes.weights.as_chunks().0) {
-            ahead.fetch::<T>(first as usize, LANES);
-            let mut powers = [T::ZERO; LANES];
             let mut scores = *scores;
             if !L::COUNTS_LABEL {
                 for (lane, score) in scores.iter_mut().enumerate() {
@@ -403,43 +382,40 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const KEEP: bool> Kernel for Terms<
             let classes = [&scores, probabilities, weights];
             for lane in 0..LANES {
                 let [score, probability, weight] = classes.map(|part: &[T; LANES]| part[lane]);
-                powers[lane] = if L::HAS_POWERS { loss.power(score - largest) } else { T::ZERO };
-                let terms = loss.terms(largest, label, Class { score, probability, weight }, powers[lane]);
+                let power = if L::HAS_POWERS { loss.power(score - largest) } else { T::ZERO };
+                let terms = loss.terms(largest, label, Class { score, probability, weight }, power);
                 for k in 0..K {
                     if L::NEEDED[k] {
                         lanes[k][lane] = lanes[k][lane] + terms[k];
                     }
                 }
             }
-            if KEEP && let Some(kept) = kept.next() {
-                *kept = powers;
+            if L::RELATIVE && !later.is_empty() {
+                let chunk = (first as usize / LANES).min(later.len() - 1);
+                largest_later = block::larger(&later[chunk], largest_later);
             }
             first += LANES as i32;
         }
-        lanes
+        (lanes, largest_later)
     }
 }
 
-struct Derive<'a, L, T, const K: usize, const CURVATURE: bool, const KEPT: bool> {
+struct Derive<'a, L, T, const K: usize, const CURVATURE: bool> {
     loss: L,
     row: Row<T, K>,
     relative: T,
     classes: Classes<'a, T>,
     label: Option<usize>,
     scale: T,
-    /// The classes' powers, where they were kept.
-    powers: &'a [T],
     results: &'a mut Results<T>,
 }
 
-impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: bool> Kernel
-    for Derive<'_, L, T, K, CURVATURE, KEPT>
-{
+impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for Derive<'_, L, T, K, CURVATURE> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self { loss, row, relative, classes, label, scale, powers, results } = self;
+        let Self { loss, row, relative, classes, label, scale, results } = self;
         let (len, classes) = classes.trimmed();
         if len < GRAIN {
             return;
@@ -448,15 +424,10 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: 
         // SAFETY: the loop writes every element of each slice.
         let (slope, curvature) =
             unsafe { (results.slope.written(len), results.curvature.written(if CURVATURE { len } else { 0 })) };
-        let powers = if KEPT { &powers[..len] } else { powers };
-        Self::fill(loss, slopes, relative, classes, len, scale, powers, slope, curvature);
+        Self::fill(loss, slopes, relative, classes, len, scale, slope, curvature);
         if let Some(label) = label {
             let class = classes.at(label);
-            let power = match (L::HAS_POWERS, KEPT) {
-                (false, _) => T::ZERO,
-                (true, true) if L::COUNTS_LABEL => powers[label],
-                (true, _) => loss.power(class.score - relative),
-            };
+            let power = if L::HAS_POWERS { loss.power(class.score - relative) } else { T::ZERO };
             let (first, second) = loss.at_label(&slopes, class, power);
             slope[label] = first * scale;
             if CURVATURE {
@@ -466,9 +437,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: 
     }
 }
 
-impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: bool>
-    Derive<'_, L, T, K, CURVATURE, KEPT>
-{
+impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Derive<'_, L, T, K, CURVATURE> {
     /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
     #[inline(always)]
     fn fill(
@@ -478,17 +447,12 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool, const KEPT: 
         classes: Classes<'_, T>,
         len: usize,
         scale: T,
-        powers: &[T],
         slope: &mut [T],
         curvature: &mut [T],
     ) {
         for i in 0..len {
             let class = classes.at(i);
-            let power = match (L::HAS_POWERS, KEPT) {
-                (false, _) => T::ZERO,
-                (true, true) => powers[i],
-                (true, false) => loss.power(class.score - relative),
-            };
+            let power = if L::HAS_POWERS { loss.power(class.score - relative) } else { T::ZERO };
             let (first, second) = loss.at(&slopes, class, power);
             slope[i] = first * scale;
             if CURVATURE {
@@ -569,10 +533,9 @@ pub struct Call<'a> {
 
 /// What a thread carries from row to row.
 struct State<T> {
-    scores: Block<T>,
+    scores: [Block<T>; 2],
     probabilities: Block<T>,
     weights: Block<T>,
-    powers: Block<T>,
     results: Results<T>,
     sample_weights: Block<T>,
     grad_outputs: Block<T>,
@@ -593,15 +556,15 @@ struct TileState<T> {
     room: Block<T, TILE>,
 }
 
-/// Losses that are yet to be added: those of a tile are so few that adding them at once costs more than computing them.
-struct Pending<T> {
+/// Losses that are yet to be added: those of a group of rows are so few that adding them at once costs more than computing them.
+pub(super) struct Pending<T> {
     losses: Block<T>,
     len: usize,
 }
 
 impl<T: Number> Pending<T> {
     /// Takes more.
-    fn take(&mut self, isa: Isa, sum: &mut ExactSum, more: &[T]) {
+    pub(super) fn take(&mut self, isa: Isa, sum: &mut ExactSum, more: &[T]) {
         if self.len + more.len() > BLOCK {
             self.add_to(isa, sum);
         }
@@ -619,8 +582,34 @@ impl<T: Number> Pending<T> {
     }
 }
 
-impl<T: Number> TileState<T> {
+/// What a thread carries from group to group of rows that are computed together.
+pub(super) trait Group<T: Number>: Sized {
     /// A constant, so that it is made in place and not moved; of room alone, because one that held anything would be written whole.
+    const UNFILLED: Self;
+
+    /// Fills what all groups share.
+    ///
+    /// # Safety
+    /// The weights must be readable.
+    unsafe fn prepare(&mut self, isa: Isa, call: &Call<'_>, rows: usize);
+
+    /// Computes some rows.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    unsafe fn compute(
+        &mut self,
+        isa: Isa,
+        call: &Call<'_>,
+        loss: &dyn Blocks<T>,
+        pending: &mut Pending<T>,
+        found: &mut Found,
+        start: usize,
+        len: usize,
+    );
+}
+
+impl<T: Number> Group<T> for TileState<T> {
     const UNFILLED: Self = Self {
         scores: Block::new(),
         probabilities: Block::new(),
@@ -632,10 +621,6 @@ impl<T: Number> TileState<T> {
         room: Block::new(),
     };
 
-    /// Fills what all tiles share.
-    ///
-    /// # Safety
-    /// The weights must be readable.
     unsafe fn prepare(&mut self, isa: Isa, call: &Call<'_>, rows: usize) {
         // SAFETY: the caller's; all of each slice is written.
         unsafe {
@@ -648,6 +633,20 @@ impl<T: Number> TileState<T> {
                 }
             });
         }
+    }
+
+    unsafe fn compute(
+        &mut self,
+        isa: Isa,
+        call: &Call<'_>,
+        loss: &dyn Blocks<T>,
+        pending: &mut Pending<T>,
+        found: &mut Found,
+        start: usize,
+        len: usize,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { call.tile(isa, loss, self, pending, found, start, len) };
     }
 }
 
@@ -687,10 +686,9 @@ impl Found {
 impl<T: Number> State<T> {
     /// A constant, so that it is made in place and not moved.
     const UNFILLED: Self = Self {
-        scores: Block::new(),
+        scores: [Block::new(), Block::new()],
         probabilities: Block::new(),
         weights: Block::new(),
-        powers: Block::new(),
         results: Results { slope: Block::new(), curvature: Block::new() },
         sample_weights: Block::new(),
         grad_outputs: Block::new(),
@@ -794,8 +792,13 @@ impl Call<'_> {
             return unsafe { self.run_labels(loss, stop) };
         }
         if self.classes <= FEW_CLASSES {
+            let rows = tile::rows(self.classes, self.layout.len());
             // SAFETY: the caller's.
-            return unsafe { self.run_tiles(loss, stop) };
+            return unsafe { self.run_groups::<T, TileState<T>>(loss, stop, rows, TILE) };
+        }
+        if self.classes <= BLOCK {
+            // SAFETY: the caller's.
+            return unsafe { self.run_groups::<T, band::State<T>>(loss, stop, band::rows(self.classes), BAND) };
         }
         let isa = Isa::active();
         let samples = self.layout.len();
@@ -816,28 +819,33 @@ impl Call<'_> {
         threads::share(samples.div_ceil(rows), spread, stop, work, Found::merge)?.sum()
     }
 
-    /// [`Call::run`] for rows of few classes.
+    /// [`Call::run`] by groups of rows, of no more than so many elements.
     ///
     /// # Safety
     /// As there.
-    unsafe fn run_tiles<T: Number>(&self, loss: &dyn Blocks<T>, stop: &dyn Fn() -> bool) -> Result<ExactSum, Failure> {
+    unsafe fn run_groups<T: Number, G: Group<T>>(
+        &self,
+        loss: &dyn Blocks<T>,
+        stop: &dyn Fn() -> bool,
+        rows: usize,
+        elements: usize,
+    ) -> Result<ExactSum, Failure> {
         let isa = Isa::active();
         let samples = self.layout.len();
-        let rows = tile::rows(self.classes, samples);
-        let tiles = samples.div_ceil(rows);
-        let tiles_per_task =
-            (tiles / (TASKS_PER_THREAD * threads::threads())).clamp(LEAST_TILES_PER_TASK, ELEMENTS_PER_TASK / TILE);
+        let groups = samples.div_ceil(rows);
+        let groups_per_task = (groups / (TASKS_PER_THREAD * threads::threads()))
+            .clamp(LEAST_GROUPS_PER_TASK, ELEMENTS_PER_TASK / elements);
         let work = |tasks: &mut Tasks<'_>| {
             let mut found = Found::NOTHING;
-            let mut state = TileState::<T>::UNFILLED;
+            let mut state = G::UNFILLED;
             let mut pending = Pending { losses: Block::<T>::new(), len: 0 };
             // SAFETY: the caller's, and no other task has these rows.
             unsafe {
                 state.prepare(isa, self, rows);
                 for task in tasks {
-                    for tile in task * tiles_per_task..tiles.min((task + 1) * tiles_per_task) {
-                        let start = tile * rows;
-                        self.tile(isa, loss, &mut state, &mut pending, &mut found, start, rows.min(samples - start));
+                    for group in task * groups_per_task..groups.min((task + 1) * groups_per_task) {
+                        let start = group * rows;
+                        state.compute(isa, self, loss, &mut pending, &mut found, start, rows.min(samples - start));
                     }
                 }
             }
@@ -846,7 +854,7 @@ impl Call<'_> {
             found
         };
         let spread = samples * self.classes >= SPREAD_FROM;
-        threads::share(tiles.div_ceil(tiles_per_task), spread, stop, work, Found::merge)?.sum()
+        threads::share(groups.div_ceil(groups_per_task), spread, stop, work, Found::merge)?.sum()
     }
 
     /// Computes the rows of a tile.
@@ -1127,9 +1135,10 @@ impl Call<'_> {
         len: usize,
     ) {
         let mut misfit = None;
-        let State { scores, probabilities, weights, powers, results, sample_weights, grad_outputs, values } = state;
-        let (scores, probabilities, weights) = (Room::new(scores), Room::new(probabilities), Room::new(weights));
-        let mut rooms = Rooms { scores, probabilities, weights };
+        let State { scores, probabilities, weights, results, sample_weights, grad_outputs, values } = state;
+        let [here, beyond] = scores;
+        let beside = Beside { probabilities: Room::new(probabilities), weights: Room::new(weights) };
+        let mut rooms = Rooms { scores: [Room::new(here), Room::new(beyond)], beside };
         // SAFETY: the caller's for all that is read and written; every element of `values` is written.
         unsafe {
             let sample_weights = match self.sample_weight {
@@ -1151,7 +1160,7 @@ impl Call<'_> {
                         Sample::Ignored
                     });
                     let grad_output = grad_outputs.map_or(T::ONE, |outputs| outputs[i]);
-                    *value = self.row(isa, loss, row, sample, weight, grad_output, &mut rooms, powers, results, tasks);
+                    *value = self.row(isa, loss, row, sample, weight, grad_output, &mut rooms, results, tasks);
                 }
             });
             if self.sum {
@@ -1177,7 +1186,6 @@ impl Call<'_> {
         weight: T,
         grad_output: T,
         rooms: &mut Rooms<'_, T>,
-        powers: &mut Block<T>,
         results: &mut Results<T>,
         tasks: &mut Tasks<'_>,
     ) -> T {
@@ -1185,10 +1193,7 @@ impl Call<'_> {
             Sample::Class(label) => (label, weight != T::ZERO),
             Sample::Ignored => (None, false),
         };
-        // A short row's largest score is found first, and its powers are kept from the sums to the derivatives.
-        let Traits { settles, label_weighs_all, relative, has_powers, .. } = loss.traits();
-        let is_short = self.classes <= BLOCK;
-        let keep = is_short && has_powers && self.want.slope() && !self.want.curvature();
+        let Traits { settles, label_weighs_all, relative, .. } = loss.traits();
         // SAFETY: the caller's.
         unsafe {
             let mut swept = Swept::nothing(self.classes);
@@ -1204,35 +1209,31 @@ impl Call<'_> {
                 return T::ZERO;
             }
             let place = |start: usize, len: usize| label?.checked_sub(start).filter(|&place| place < len);
-            if is_short && relative {
-                for (start, len) in blocks(self.classes, tasks) {
-                    let classes = self.classes(isa, row, start, len, rooms);
-                    loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
+            let Rooms { scores: [here, beyond], beside } = rooms;
+            let (mut here, mut beyond) = (here, beyond);
+            let mut rest = blocks(self.classes, tasks).peekable();
+            let mut largest = match rest.peek() {
+                Some(&(start, len)) if relative => block::largest(isa, self.scores(isa, row, start, len, here)),
+                _ => -T::INFINITY,
+            };
+            while let Some((start, len)) = rest.next() {
+                let scores = self.scores(isa, row, start, len, here);
+                let later = rest.peek().map(|&(start, len)| self.scores(isa, row, start, len, beyond));
+                if relative {
+                    loss.raise(isa, largest, &mut swept);
                 }
+                let classes = self.classes(isa, row, start, len, scores, beside);
+                largest = loss.sweep(isa, classes, later.unwrap_or(scores), &mut swept, place(start, len));
+                std::mem::swap(&mut here, &mut beyond);
             }
-            for (start, len) in blocks(self.classes, tasks) {
-                let classes = self.classes(isa, row, start, len, rooms);
-                if !is_short && relative {
-                    loss.raise(isa, block::largest(isa, classes.scores), &mut swept);
-                }
-                let end = start + classes.scores.len();
-                let kept = keep.then(|| &mut powers.written(end)[start..]);
-                // While a short row is computed the next but one comes: the machine's own prefetching stops where a page ends, which
-                // is about every row. Longer ones gain nothing.
-                let ahead = if is_short && row + 2 < self.layout.len() {
-                    self.input.row(self.layout, row + 2).ahead()
-                } else {
-                    Ahead::none(classes.scores)
-                };
-                loss.sweep(isa, classes, ahead, &mut swept, place(start, len), kept);
-            }
+            drop(rest);
             if settles {
                 loss.settle(isa, &mut swept);
             }
             if let Some(matrix) = self.log_probabilities {
                 let (largest, log_normalizer) = (swept.largest, loss.log_normalizer(isa, &swept));
                 for (start, len) in blocks(self.classes, tasks) {
-                    let Classes { scores, .. } = self.classes(isa, row, start, len, rooms);
+                    let scores = self.scores(isa, row, start, len, here);
                     results.slope.filled(scores.len(), |out| {
                         isa.run(LogProbabilities { scores, largest, log_normalizer, out });
                     });
@@ -1246,9 +1247,9 @@ impl Call<'_> {
             if self.want.slope() {
                 let scale = weight * T::of(self.factor) * grad_output;
                 for (start, len) in blocks(self.classes, tasks) {
-                    let classes = self.classes(isa, row, start, len, rooms);
-                    let kept = keep.then(|| &powers.written(start + classes.scores.len())[start..]);
-                    loss.derive(isa, classes, &swept, place(start, len), scale, self.want.curvature(), kept, results);
+                    let scores = self.scores(isa, row, start, len, here);
+                    let classes = self.classes(isa, row, start, len, scores, beside);
+                    loss.derive(isa, classes, &swept, place(start, len), scale, self.want.curvature(), results);
                     self.put(isa, row, start, len, results);
                 }
             }
@@ -1256,7 +1257,24 @@ impl Call<'_> {
         }
     }
 
-    /// A block of a row's classes, followed up to a multiple of the grain by ones that add nothing.
+    /// A block of a row's scores, followed up to a multiple of the grain by −∞.
+    ///
+    /// # Safety
+    /// As [`Call::run`].
+    #[inline]
+    unsafe fn scores<'a, T: Real>(
+        &self,
+        isa: Isa,
+        row: usize,
+        start: usize,
+        len: usize,
+        room: &'a mut Room<'_, T>,
+    ) -> &'a [T] {
+        // SAFETY: the caller's.
+        unsafe { room.fetch(isa, self.input.row(self.layout, row).from(start), len, -T::INFINITY) }
+    }
+
+    /// What else there is of a block of a row's classes, followed up to a multiple of the grain by ones that add nothing.
     ///
     /// # Safety
     /// As [`Call::run`].
@@ -1267,13 +1285,12 @@ impl Call<'_> {
         row: usize,
         start: usize,
         len: usize,
-        rooms: &'a mut Rooms<'_, T>,
+        scores: &'a [T],
+        rooms: &'a mut Beside<'_, T>,
     ) -> Classes<'a, T> {
         let padded = len.next_multiple_of(GRAIN);
-        // SAFETY: the caller's; `State::prepare` has filled the rooms of probabilities and weights.
+        // SAFETY: the caller's; `State::prepare` has filled the rooms.
         unsafe {
-            let scores = self.input.row(self.layout, row).from(start);
-            let scores = rooms.scores.fetch(isa, scores, len, -T::INFINITY);
             let probabilities = match self.target {
                 Target::Probabilities(matrix) => {
                     rooms.probabilities.fetch(isa, matrix.row(self.layout, row).from(start), len, T::ZERO)
@@ -1334,7 +1351,13 @@ impl Call<'_> {
 
 /// Where blocks of classes are converted to.
 struct Rooms<'a, T> {
-    scores: Room<'a, T>,
+    /// Of a block, and of the next one.
+    scores: [Room<'a, T>; 2],
+    beside: Beside<'a, T>,
+}
+
+/// Where what is not scores is converted to.
+struct Beside<'a, T> {
     probabilities: Room<'a, T>,
     weights: Room<'a, T>,
 }

@@ -33,11 +33,14 @@ pub(super) fn ln_1p<T: Real>(x: T) -> T {
 
 /// ln(1 + x) for 0 ≤ x ≤ 1, within 1.1 ULP: x + x²·q(x), without the division and the pairs of [`ln_1p`].
 ///
-/// q's last step stands alone, so that it is rounded once: near 1, where x²·q(x) is −0.3, its error shows.
+/// q's last step stands alone, so that it is rounded once: near 1, where x²·q(x) is −0.3, its error shows. The others are by pairs of
+/// terms (Estrin), which round less often than Horner's rule: that is 0.17 ULP further off.
 #[inline(always)]
 pub(super) fn ln_1p_fraction<T: Real>(x: T) -> T {
-    let (first, rest) = (T::LN_1P_FRACTION[0], &T::LN_1P_FRACTION[1..]);
-    (x * x).mul_add(polynomial(x, rest).mul_add(x, first), x)
+    let (square, (first, rest)) = (x * x, (T::LN_1P_FRACTION[0], &T::LN_1P_FRACTION[1..]));
+    let pairs = rest.chunks(2).rev().map(|pair| if let [a, b] = *pair { b.mul_add(x, a) } else { pair[0] });
+    let rest = pairs.reduce(|sum, pair| sum.mul_add(square, pair)).unwrap_or(T::ZERO);
+    square.mul_add(rest.mul_add(x, first), x)
 }
 
 /// e·ln 2 + ln(1 + f + g), where g is below f's last place.
