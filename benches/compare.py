@@ -186,7 +186,8 @@ def works() -> Iterator[Work]:
     calls = [Work("mse_loss", (length,)) for length in (8, 1000, 1 << 24)]
     calls += [Work("huber_loss", (1 << 24,))]
     calls += [Work("binary_cross_entropy_with_logits", (length,)) for length in (1000, 100_000, 1 << 24)]
-    calls += [Work("cross_entropy", shape) for shape in ((100_000, 10), (16_384, 1000), (512, 128_256))]
+    shapes = ((100_000, 10), (100_000, 100), (16_384, 1000), (512, 128_256))
+    calls += [Work("cross_entropy", shape) for shape in shapes]
     calls += [
         Work(name, shape) for name in SUBJECTS for shape in SHAPES.get(name, ((1 << 22,),)) if name != "cross_entropy"
     ]
