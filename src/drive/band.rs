@@ -214,7 +214,7 @@ fn largest<T: Real>(scores: &[T]) -> T {
 impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: bool, const CURVATURE: bool>
     Evaluate<'_, L, T, K, VALUE, SLOPE, CURVATURE>
 {
-    /// Sweeps all rows; their powers are left where slopes will be. Rows that `counts` leaves out are not looked at.
+    /// Sweeps all rows; their powers are left where slopes will be. Rows that do not count have sums of 0.
     #[inline(always)]
     fn sweep(loss: L, band: Band<'_, T>, counts: [bool; ROWS], slope: &mut [T]) -> Swept<T, K> {
         let Band { classes, rows, scores, .. } = band;
@@ -560,8 +560,9 @@ impl<T: Number> Group<T> for State<T> {
                 loss.band_of_log_probabilities(isa, band, out);
                 call.put_lines(isa, matrix, start, out);
             }
-            let (slope, slope_to) = call.place(call.slope, start, len, &mut self.slope);
-            let (curvature, curvature_to) = call.place(call.curvature, start, len, &mut self.curvature);
+            let (slope, slope_to) = call.place(call.want.slope(), call.slope, start, len, &mut self.slope);
+            let (curvature, curvature_to) =
+                call.place(call.want.curvature(), call.curvature, start, len, &mut self.curvature);
             let results = Results { value: &mut value, slope: &mut *slope, curvature: &mut *curvature };
             loss.band(isa, call.want, band, results);
             for (matrix, values) in [(slope_to, slope), (curvature_to, curvature)] {
@@ -628,19 +629,20 @@ impl Call<'_> {
     /// As [`Call::run`], and nobody else may have a slice of these rows.
     unsafe fn place<'a, T: Real>(
         &'a self,
+        is_wanted: bool,
         matrix: Option<&'a Matrix>,
         start: usize,
         len: usize,
         room: &'a mut Block<T, BAND>,
     ) -> (&'a mut [T], Option<&'a Matrix>) {
-        let Some(matrix) = matrix else { return (&mut [], None) };
-        let elements = len * self.classes;
-        let run = self.side_by_side(matrix, start, len).filter(|run| run.is_slice_of::<T>() && !self.is_large(*run));
+        let elements = if is_wanted { len * self.classes } else { 0 };
+        let run = matrix.and_then(|matrix| self.side_by_side(matrix, start, len));
+        let run = run.filter(|run| run.is_slice_of::<T>() && !self.is_large(*run));
         // SAFETY: the caller's; of the run, type, order, distance and alignment have been checked; the room is written before it is read.
         unsafe {
             match run {
                 Some(run) => (std::slice::from_raw_parts_mut(run.first.cast(), elements), None),
-                None => (room.written(elements), Some(matrix)),
+                None => (room.written(elements), matrix),
             }
         }
     }
