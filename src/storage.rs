@@ -385,11 +385,6 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// None but what is at hand.
-    pub fn none<T>(at_hand: &[T]) -> Self {
-        Self { first: at_hand.as_ptr().cast(), stride: 0 }
-    }
-
     /// Asks for `len` elements from `start` on.
     #[inline(always)]
     pub fn fetch<T>(self, start: usize, len: usize) {

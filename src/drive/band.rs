@@ -5,8 +5,10 @@
 //! vector reaches back from its end over classes that were added already and leaves them out, so that no row is copied to be padded.
 //! All this depends on the number of classes alone, as does the choice of this way.
 
-use crate::drive::block::{BLOCK, Block, GRAIN, LANES, Number, larger};
-use crate::drive::rows::{Blocks, Call, Found, Group, Matrix, Pending, Target, Weight};
+use crate::drive::block::{BLOCK, Block, GRAIN, LANES, Number, at, at_mut, larger, relative};
+use crate::drive::rows::{
+    Blocks, Call, Found, Group, Matrix, Pending, Target, Weight, add_terms, log_probabilities, without,
+};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
@@ -165,33 +167,6 @@ impl<T: Real, const K: usize> Swept<T, K> {
     }
 }
 
-/// Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
-#[inline(always)]
-fn relative<T: Real>(largest: T) -> T {
-    if largest > -T::INFINITY { largest } else { T::ZERO }
-}
-
-/// So many elements from an index on.
-#[inline(always)]
-fn at<T, const N: usize>(values: &[T], index: usize) -> &[T; N] {
-    &values[index..].as_chunks().0[0]
-}
-
-/// The same, to be written.
-#[inline(always)]
-fn at_mut<T, const N: usize>(values: &mut [T], index: usize) -> &mut [T; N] {
-    &mut values[index..].as_chunks_mut().0[0]
-}
-
-/// Scores, of which that in a lane is −∞, if there is such a lane.
-#[inline(always)]
-fn without<T: Real>(mut scores: [T; LANES], place: i32) -> [T; LANES] {
-    for (lane, score) in scores.iter_mut().enumerate() {
-        *score = if lane as i32 == place { -T::INFINITY } else { *score };
-    }
-    scores
-}
-
 /// Values, but for the first lanes, which get one that adds nothing.
 #[inline(always)]
 fn after<T: Real>(first: i32, mut values: [T; LANES], nothing: T) -> [T; LANES] {
@@ -226,7 +201,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
             label_weights: band.label_weights,
         };
         // Two rows on, so that no row waits for its largest score.
-        let mut largest_of = [-T::INFINITY; 3];
+        let mut largest_of = [-T::INFINITY; 2];
         if L::RELATIVE {
             for row in 0..2.min(rows) {
                 largest_of[row] = largest(scores.row(row, classes));
@@ -235,7 +210,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         for row in 0..rows {
             swept.largest[row] = largest_of[0];
             let later = scores.row((row + 2).min(rows - 1), classes);
-            if counts[row] {
+            let largest_of_later = if counts[row] {
                 let kept = if SLOPE { &mut slope[row * classes..][..classes] } else { &mut [] };
                 let (sums, lanes) =
                     Self::sweep_row(loss, band, row, relative(largest_of[0]), swept.label(row), later, kept);
@@ -244,11 +219,13 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
                         swept.sums[k][row] = fold(sums[k], |a, b| a + b);
                     }
                 }
-                largest_of[2] = fold(lanes, T::max);
+                fold(lanes, T::max)
             } else if L::RELATIVE {
-                largest_of[2] = largest(later);
-            }
-            largest_of = [largest_of[1], largest_of[2], largest_of[2]];
+                largest(later)
+            } else {
+                -T::INFINITY
+            };
+            largest_of = [largest_of[1], largest_of_later];
         }
         swept
     }
@@ -277,7 +254,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
                 largest = larger(later, largest);
             }
             let scores = if L::COUNTS_LABEL { *scores } else { without(*scores, place - first as i32) };
-            let powers = Self::add(loss, relative, label, scores, *probabilities, *weights, &mut sums);
+            let powers = add_terms(loss, relative, label, scores, *probabilities, *weights, &mut sums);
             if SLOPE && L::HAS_POWERS {
                 *at_mut(kept, first) = powers;
             }
@@ -293,7 +270,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
             let scores = if L::COUNTS_LABEL { scores } else { without(scores, place - first as i32) };
             let (probabilities, weights) =
                 (after(added, *at(probabilities, first), T::ZERO), after(added, *at(weights, first), T::ZERO));
-            let mut powers = Self::add(loss, relative, label, scores, probabilities, weights, &mut sums);
+            let mut powers = add_terms(loss, relative, label, scores, probabilities, weights, &mut sums);
             if SLOPE && L::HAS_POWERS {
                 let kept = at_mut(kept, first);
                 for lane in 0..LANES {
@@ -303,31 +280,6 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
             }
         }
         (sums, largest)
-    }
-
-    /// Adds some classes to the lanes of a row's sums; their powers.
-    #[inline(always)]
-    fn add(
-        loss: L,
-        relative: T,
-        label: Class<T>,
-        scores: [T; LANES],
-        probabilities: [T; LANES],
-        weights: [T; LANES],
-        sums: &mut [[T; LANES]; K],
-    ) -> [T; LANES] {
-        let mut powers = [T::ZERO; LANES];
-        for lane in 0..LANES {
-            let (score, probability, weight) = (scores[lane], probabilities[lane], weights[lane]);
-            powers[lane] = if L::HAS_POWERS { loss.power(score - relative) } else { T::ZERO };
-            let terms = loss.terms(relative, label, Class { score, probability, weight }, powers[lane]);
-            for k in 0..K {
-                if L::NEEDED[k] {
-                    sums[k][lane] = sums[k][lane] + terms[k];
-                }
-            }
-        }
-        powers
     }
 
     /// The log-probabilities of all rows.
@@ -455,21 +407,6 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
     }
 }
 
-/// Writes a row's log-probabilities, by grains as well.
-#[inline(always)]
-fn log_probabilities<T: Real>(scores: &[T], largest: T, log_normalizer: T, out: &mut [T]) {
-    let (whole, last) = (out.len() / GRAIN * GRAIN, out.len() - GRAIN);
-    let scores = &scores[..out.len()];
-    for i in 0..whole {
-        out[i] = (scores[i] - largest) - log_normalizer;
-    }
-    let mut rest: [T; GRAIN] = *at(scores, last);
-    for i in 0..GRAIN {
-        rest[i] = (rest[i] - largest) - log_normalizer;
-    }
-    *at_mut(out, last) = rest;
-}
-
 /// What a thread carries from band to band.
 pub(super) struct State<T> {
     scores: Block<T, BAND>,
@@ -533,11 +470,12 @@ impl<T: Number> Group<T> for State<T> {
                 labels.fill(0);
                 call.each_label(start, &mut weights[..len], found, |i, label| labels[i] = label);
             }
+            let label_weighs_all = loss.traits().label_weighs_all;
             let (mut label_scores, mut label_weights) = ([T::ZERO; ROWS], [T::ONE; ROWS]);
             for (row, &label) in labels.iter().enumerate() {
                 label_scores[row] = scores.row(row, classes)[label];
                 label_weights[row] = class_weights.row(row, classes)[label];
-                if loss.traits().label_weighs_all && label_weights[row] == T::ZERO {
+                if label_weighs_all && label_weights[row] == T::ZERO {
                     weights[row] = T::ZERO;
                 }
             }

@@ -130,13 +130,31 @@ pub fn is_within<T: Real>(isa: Isa, values: &[T], domain: Domain) -> bool {
     }
 }
 
+/// So many elements from an index on.
+#[inline(always)]
+pub fn at<T, const N: usize>(values: &[T], index: usize) -> &[T; N] {
+    &values[index..].as_chunks().0[0]
+}
+
+/// The same, to be written.
+#[inline(always)]
+pub fn at_mut<T, const N: usize>(values: &mut [T], index: usize) -> &mut [T; N] {
+    &mut values[index..].as_chunks_mut().0[0]
+}
+
 /// The larger of values and the largest so far, in each lane; NaN aside.
 #[inline(always)]
-pub fn larger<T: Real>(values: &[T; LANES], mut largest: [T; LANES]) -> [T; LANES] {
-    for lane in 0..LANES {
+pub fn larger<T: Real, const N: usize>(values: &[T; N], mut largest: [T; N]) -> [T; N] {
+    for lane in 0..N {
         largest[lane] = values[lane].max(largest[lane]);
     }
     largest
+}
+
+/// What scores are relative to: the largest, but before any score above −∞, which would be at no distance to itself, 0.
+#[inline(always)]
+pub fn relative<T: Real>(largest: T) -> T {
+    if largest > -T::INFINITY { largest } else { T::ZERO }
 }
 
 /// The largest of a multiple of [`GRAIN`] elements, NaN aside; −∞ of none.
@@ -150,13 +168,10 @@ pub fn largest<T: Real>(isa: Isa, values: &[T]) -> T {
         fn run(self) -> T {
             let mut wide = [-T::INFINITY; WIDE];
             for values in self.0.as_chunks::<WIDE>().0 {
-                for (lane, &value) in wide.iter_mut().zip(values) {
-                    *lane = value.max(*lane);
-                }
+                wide = larger(values, wide);
             }
             let (lanes, _) = wide.as_chunks::<LANES>();
-            let pair = |a: [T; LANES], b: [T; LANES]| std::array::from_fn(|lane| a[lane].max(b[lane]));
-            fold(pair(pair(lanes[0], lanes[1]), pair(lanes[2], lanes[3])), T::max)
+            fold(larger(&larger(&lanes[0], lanes[1]), larger(&lanes[2], lanes[3])), T::max)
         }
     }
     isa.run(Largest(values))

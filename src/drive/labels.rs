@@ -1,8 +1,8 @@
 //! The driver for losses of the label's score alone: it reads one score of each row, and writes its derivative among zeros.
 
-use crate::drive::block::{BLOCK, Block, GRAIN, Number};
+use crate::drive::block::{BLOCK, Block, GRAIN, Number, at, at_mut};
 use crate::drive::rows::{Blocks, Call, ELEMENTS_PER_TASK, Found, Matrix};
-use crate::drive::tile::{LANES, Results, at, at_mut};
+use crate::drive::tile::{LANES, Results};
 use crate::drive::{ALONE_BELOW, Failure};
 use crate::isa::{Isa, Kernel};
 use crate::loss::{Class, Row, Rowwise};
@@ -60,7 +60,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const DERIVED: bool> Evaluate<'_, L
         let Labels { classes, scores, class_weights, weights, factor, grad_outputs } = labels;
         for first in (0..len).step_by(LANES) {
             // Copies: of a reference, the compiler would read an element only where it counts.
-            let [scores, class_weights, weights, grad_outputs] =
+            let [scores, class_weights, weights, grad_outputs]: [[T; LANES]; 4] =
                 [scores, class_weights, weights, grad_outputs].map(|part| *at(part, first));
             let [mut values, mut slopes, mut curvatures] = [[T::ZERO; LANES]; 3];
             for lane in 0..LANES {

@@ -11,7 +11,7 @@
 use std::collections::TryReserveError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::drive::block::{BLOCK, Block, GRAIN, LANES, Number};
+use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::layout::{Layout, Operand};
 use crate::drive::rows::{Matrix, Target};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, Want};
@@ -1036,9 +1036,7 @@ kernel! {
 kernel! {
     /// Makes powers of a class's scores, relative to the largest; adds up those below 1, and counts the others.
     Exponentials {} (largest) -> (powers, below, ties) |i| {
-        // −∞ is at no distance to itself.
-        let relative = if largest[i] > -T::INFINITY { largest[i] } else { T::ZERO };
-        let power = (powers[i] - relative).exp_nonpositive();
+        let power = (powers[i] - block::relative(largest[i])).exp_nonpositive();
         powers[i] = power;
         below[i] = below[i] + if power == T::ONE { T::ZERO } else { power };
         ties[i] = ties[i] + T::one_if(power == T::ONE);

@@ -1,9 +1,9 @@
 //! The driver for losses of a row of scores, with a label or a probability for each.
 //!
 //! A row is swept for its sums, a block at a time, each relative to the largest score so far; and, where derivatives are
-//! wanted, once more for those. Nothing that grows with the row is kept in between. A row that fits one block of room has
-//! its largest score found first, and keeps its powers for the derivatives. Sums run in 16 fixed lanes within a block and in
-//! double precision from block to block, so that they depend on the number of classes alone.
+//! wanted, once more for those. Nothing that grows with the row is kept in between. Sums run in 16 fixed lanes within a block and in
+//! double precision from block to block, so that they depend on the number of classes alone. Rows that fit a block go in groups:
+//! bands, and tiles where classes are few.
 
 use crate::drive::band::{self, BAND, Band};
 use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
@@ -119,11 +119,6 @@ impl<T: Real> Swept<T> {
         Self { classes, largest: -T::INFINITY, sums: [0.0; MOST_SUMS], label }
     }
 
-    /// What scores are relative to: the largest, but before any score above −∞, which would be at no distance to itself, 0.
-    fn relative(&self) -> T {
-        if self.largest > -T::INFINITY { self.largest } else { T::ZERO }
-    }
-
     fn row<const K: usize>(&self) -> Row<T, K> {
         let classes = T::of(self.classes as f64);
         Row { classes, largest: self.largest, sums: std::array::from_fn(|k| T::of(self.sums[k])), label: self.label }
@@ -156,7 +151,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
     }
 
     fn sweep(&self, isa: Isa, classes: Classes<'_, T>, later: &[T], row: &mut Swept<T>, place: Option<usize>) -> T {
-        let (loss, largest, label) = (self.0, row.relative(), row.label);
+        let (loss, largest, label) = (self.0, block::relative(row.largest), row.label);
         let (terms, largest) = isa.run(Terms::<_, _, K> { loss, classes, later, largest, label, place });
         // Outside the kernel, where the compiler would join the folds of several sums by shuffling their lanes.
         for k in (0..K).filter(|&k| L::NEEDED[k]) {
@@ -231,7 +226,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         curved: bool,
         results: &mut Results<T>,
     ) {
-        let (loss, relative, row) = (self.0, row.relative(), row.row());
+        let (loss, relative, row) = (self.0, block::relative(row.largest), row.row());
         if curved {
             isa.run(Derive::<_, _, K, true> { loss, row, relative, classes, label, scale, results });
         } else {
@@ -313,10 +308,23 @@ impl<T: Real> Kernel for LogProbabilities<'_, T> {
 
     #[inline(always)]
     fn run(self) {
-        for (out, &score) in self.out.iter_mut().zip(self.scores) {
-            *out = (score - self.largest) - self.log_normalizer;
-        }
+        log_probabilities(self.scores, self.largest, self.log_normalizer, self.out);
     }
+}
+
+/// Log-probabilities of classes, no fewer than a grain of them. The last grain reaches back over some that were written already.
+#[inline(always)]
+pub(super) fn log_probabilities<T: Real>(scores: &[T], largest: T, log_normalizer: T, out: &mut [T]) {
+    let (whole, last) = (out.len() / GRAIN * GRAIN, out.len() - GRAIN);
+    let scores = &scores[..out.len()];
+    for i in 0..whole {
+        out[i] = (scores[i] - largest) - log_normalizer;
+    }
+    let mut rest: [T; GRAIN] = *block::at(scores, last);
+    for log_probability in &mut rest {
+        *log_probability = (*log_probability - largest) - log_normalizer;
+    }
+    *block::at_mut(out, last) = rest;
 }
 
 struct Settle<L, T, const K: usize> {
@@ -373,23 +381,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Terms<'_, L, T, K> {
         let (mut largest_later, later) = ([-T::INFINITY; LANES], later.as_chunks().0);
         let (scores, probabilities) = (classes.scores.as_chunks::<LANES>().0, classes.probabilities.as_chunks().0);
         for ((scores, probabilities), weights) in scores.iter().zip(probabilities).zip(classes.weights.as_chunks().0) {
-            let mut scores = *scores;
-            if !L::COUNTS_LABEL {
-                for (lane, score) in scores.iter_mut().enumerate() {
-                    *score = if first + lane as i32 == place { -T::INFINITY } else { *score };
-                }
-            }
-            let classes = [&scores, probabilities, weights];
-            for lane in 0..LANES {
-                let [score, probability, weight] = classes.map(|part: &[T; LANES]| part[lane]);
-                let power = if L::HAS_POWERS { loss.power(score - largest) } else { T::ZERO };
-                let terms = loss.terms(largest, label, Class { score, probability, weight }, power);
-                for k in 0..K {
-                    if L::NEEDED[k] {
-                        lanes[k][lane] = lanes[k][lane] + terms[k];
-                    }
-                }
-            }
+            let scores = if L::COUNTS_LABEL { *scores } else { without(*scores, place - first) };
+            add_terms(loss, largest, label, scores, *probabilities, *weights, &mut lanes);
             if L::RELATIVE && !later.is_empty() {
                 let chunk = (first as usize / LANES).min(later.len() - 1);
                 largest_later = block::larger(&later[chunk], largest_later);
@@ -398,6 +391,40 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for Terms<'_, L, T, K> {
         }
         (lanes, largest_later)
     }
+}
+
+/// Scores, of which that in a lane is −∞, if there is such a lane.
+#[inline(always)]
+pub(super) fn without<T: Real>(mut scores: [T; LANES], place: i32) -> [T; LANES] {
+    for (lane, score) in scores.iter_mut().enumerate() {
+        *score = if lane as i32 == place { -T::INFINITY } else { *score };
+    }
+    scores
+}
+
+/// Adds the terms of some classes to the lanes of a row's sums; their powers.
+#[inline(always)]
+pub(super) fn add_terms<L: Rowwise<K>, T: Real, const K: usize>(
+    loss: L,
+    relative: T,
+    label: Class<T>,
+    scores: [T; LANES],
+    probabilities: [T; LANES],
+    weights: [T; LANES],
+    sums: &mut [[T; LANES]; K],
+) -> [T; LANES] {
+    let mut powers = [T::ZERO; LANES];
+    for lane in 0..LANES {
+        let (score, probability, weight) = (scores[lane], probabilities[lane], weights[lane]);
+        powers[lane] = if L::HAS_POWERS { loss.power(score - relative) } else { T::ZERO };
+        let terms = loss.terms(relative, label, Class { score, probability, weight }, powers[lane]);
+        for k in 0..K {
+            if L::NEEDED[k] {
+                sums[k][lane] = sums[k][lane] + terms[k];
+            }
+        }
+    }
+    powers
 }
 
 struct Derive<'a, L, T, const K: usize, const CURVATURE: bool> {
@@ -645,8 +672,56 @@ impl<T: Number> Group<T> for TileState<T> {
         start: usize,
         len: usize,
     ) {
-        // SAFETY: the caller's.
-        unsafe { call.tile(isa, loss, self, pending, found, start, len) };
+        let (classes, rows) = (call.classes, tile::rows(call.classes, len));
+        // SAFETY: the caller's for all that is read and written; every element of each block is written.
+        unsafe {
+            call.read_tile(isa, call.input, start, len, &mut self.scores, &mut self.room);
+            if let Target::Probabilities(matrix) = call.target {
+                call.read_tile(isa, matrix, start, len, &mut self.probabilities, &mut self.room);
+            }
+            if let Some(Weight::Elements(matrix)) = call.weight {
+                call.read_tile(isa, matrix, start, len, &mut self.class_weights, &mut self.room);
+            }
+            let weights = self.weights.written(rows);
+            call.read_or_ones(isa, call.sample_weight, start, len, weights);
+            let grad_outputs = self.grad_outputs.written(rows);
+            call.read_or_ones(isa, call.grad_output, start, len, grad_outputs);
+            let labels = self.labels.written(rows);
+            if !call.read_labels(isa, start, &mut labels[..len]) {
+                call.each_label(start, &mut weights[..len], found, |i, label| labels[i] = T::of(label as f64));
+            }
+            let tile = Tile {
+                classes,
+                rows,
+                scores: self.scores.written(classes * rows),
+                probabilities: self.probabilities.written(classes * rows),
+                class_weights: self.class_weights.written(classes * rows),
+                labels,
+                weights,
+                factor: T::of(call.factor),
+                grad_outputs,
+            };
+            if let Some(matrix) = call.log_probabilities {
+                loss.tile_of_log_probabilities(isa, tile, &mut self.results);
+                call.put_tile(isa, matrix, start, len, &mut self.results.slope, &mut self.room);
+            }
+            loss.tile(isa, call.want, tile, &mut self.results);
+            if call.want.value() {
+                let values = self.results.value.written(len);
+                if call.sum {
+                    pending.take(isa, &mut found.sum, values);
+                }
+                if let Some(output) = call.value {
+                    call.layout.put(isa, output, start, values, false);
+                }
+            }
+            let results = &mut self.results;
+            for (matrix, room) in [(call.slope, &mut results.slope), (call.curvature, &mut results.curvature)] {
+                if let Some(matrix) = matrix {
+                    call.put_tile(isa, matrix, start, len, room, &mut self.room);
+                }
+            }
+        }
     }
 }
 
@@ -855,72 +930,6 @@ impl Call<'_> {
         };
         let spread = samples * self.classes >= SPREAD_FROM;
         threads::share(groups.div_ceil(groups_per_task), spread, stop, work, Found::merge)?.sum()
-    }
-
-    /// Computes the rows of a tile.
-    ///
-    /// # Safety
-    /// As [`Call::run`].
-    unsafe fn tile<T: Number>(
-        &self,
-        isa: Isa,
-        loss: &dyn Blocks<T>,
-        state: &mut TileState<T>,
-        pending: &mut Pending<T>,
-        found: &mut Found,
-        start: usize,
-        len: usize,
-    ) {
-        let (classes, rows) = (self.classes, tile::rows(self.classes, len));
-        // SAFETY: the caller's for all that is read and written; every element of each block is written.
-        unsafe {
-            self.read_tile(isa, self.input, start, len, &mut state.scores, &mut state.room);
-            if let Target::Probabilities(matrix) = self.target {
-                self.read_tile(isa, matrix, start, len, &mut state.probabilities, &mut state.room);
-            }
-            if let Some(Weight::Elements(matrix)) = self.weight {
-                self.read_tile(isa, matrix, start, len, &mut state.class_weights, &mut state.room);
-            }
-            let weights = state.weights.written(rows);
-            self.read_or_ones(isa, self.sample_weight, start, len, weights);
-            let grad_outputs = state.grad_outputs.written(rows);
-            self.read_or_ones(isa, self.grad_output, start, len, grad_outputs);
-            let labels = state.labels.written(rows);
-            if !self.read_labels(isa, start, &mut labels[..len]) {
-                self.each_label(start, &mut weights[..len], found, |i, label| labels[i] = T::of(label as f64));
-            }
-            let tile = Tile {
-                classes,
-                rows,
-                scores: state.scores.written(classes * rows),
-                probabilities: state.probabilities.written(classes * rows),
-                class_weights: state.class_weights.written(classes * rows),
-                labels,
-                weights,
-                factor: T::of(self.factor),
-                grad_outputs,
-            };
-            if let Some(matrix) = self.log_probabilities {
-                loss.tile_of_log_probabilities(isa, tile, &mut state.results);
-                self.put_tile(isa, matrix, start, len, &mut state.results.slope, &mut state.room);
-            }
-            loss.tile(isa, self.want, tile, &mut state.results);
-            if self.want.value() {
-                let values = state.results.value.written(len);
-                if self.sum {
-                    pending.take(isa, &mut found.sum, values);
-                }
-                if let Some(output) = self.value {
-                    self.layout.put(isa, output, start, values, false);
-                }
-            }
-            let results = &mut state.results;
-            for (matrix, room) in [(self.slope, &mut results.slope), (self.curvature, &mut results.curvature)] {
-                if let Some(matrix) = matrix {
-                    self.put_tile(isa, matrix, start, len, room, &mut state.room);
-                }
-            }
-        }
     }
 
     /// Writes the rows of a tile.
@@ -1223,7 +1232,7 @@ impl Call<'_> {
                     loss.raise(isa, largest, &mut swept);
                 }
                 let classes = self.classes(isa, row, start, len, scores, beside);
-                largest = loss.sweep(isa, classes, later.unwrap_or(scores), &mut swept, place(start, len));
+                largest = loss.sweep(isa, classes, later.unwrap_or_default(), &mut swept, place(start, len));
                 std::mem::swap(&mut here, &mut beyond);
             }
             drop(rest);

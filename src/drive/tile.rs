@@ -3,7 +3,7 @@
 //! A row of ten scores would leave most of a vector empty; so vectors run over rows here, and sums over the classes are
 //! sequential. That depends on the number of classes alone, as does the choice of this way.
 
-use crate::drive::block::{BLOCK, Block};
+use crate::drive::block::{BLOCK, Block, at, at_mut, larger, relative};
 use crate::isa::Kernel;
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
@@ -129,20 +129,6 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Kernel for LogProbabilities<'_, L, 
     }
 }
 
-/// The lanes from an index on.
-#[inline(always)]
-pub(super) fn at<T>(values: &[T], index: usize) -> &[T; LANES] {
-    let (lanes, _) = values[index..].as_chunks();
-    &lanes[0]
-}
-
-/// The lanes from an index on, to be written.
-#[inline(always)]
-pub(super) fn at_mut<T>(values: &mut [T], index: usize) -> &mut [T; LANES] {
-    let (lanes, _) = values[index..].as_chunks_mut();
-    &mut lanes[0]
-}
-
 /// One value where the label is this class, another elsewhere. By value: of a reference, the compiler would read an element
 /// only where it is chosen.
 #[inline(always)]
@@ -163,10 +149,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         let mut largest = [-T::INFINITY; LANES];
         if L::RELATIVE {
             for class in 0..tile.classes {
-                let scores = at(tile.scores, class * tile.rows + first);
-                for lane in 0..LANES {
-                    largest[lane] = scores[lane].max(largest[lane]);
-                }
+                largest = larger(at(tile.scores, class * tile.rows + first), largest);
             }
         }
         largest
@@ -188,8 +171,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
     #[inline(always)]
     fn log_probabilities(loss: L, tile: Tile<'_, T>, first: usize, out: &mut [T]) {
         let largest = Self::largest(tile, first);
-        let relative = largest.map(|largest| if largest > -T::INFINITY { largest } else { T::ZERO });
-        let (labels, zeros) = (*at(tile.labels, first), [T::ZERO; LANES]);
+        let relative = largest.map(relative);
+        let (labels, zeros): ([T; LANES], _) = (*at(tile.labels, first), [T::ZERO; LANES]);
         let sums = Self::sums(loss, tile, first, relative, labels, zeros, zeros, &mut []);
         let mut log_normalizers = zeros;
         let label = Class { score: T::ZERO, probability: T::ONE, weight: T::ONE };
@@ -198,7 +181,7 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         }
         for class in 0..tile.classes {
             let index = class * tile.rows + first;
-            let mut log_probabilities = *at(tile.scores, index);
+            let mut log_probabilities: [T; LANES] = *at(tile.scores, index);
             for lane in 0..LANES {
                 log_probabilities[lane] = (log_probabilities[lane] - largest[lane]) - log_normalizers[lane];
             }
@@ -245,8 +228,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         let label = |lane: usize| Class { score: label_scores[lane], probability: T::ONE, weight: label_weights[lane] };
         let mut sums = [[T::ZERO; LANES]; K];
         for class in 0..tile.classes {
-            let mut scores = *at(tile.scores, class * tile.rows + first);
-            let probabilities = at(tile.probabilities, class * tile.rows + first);
+            let mut scores: [T; LANES] = *at(tile.scores, class * tile.rows + first);
+            let probabilities: &[T; LANES] = at(tile.probabilities, class * tile.rows + first);
             let (element_weights, number) = (Self::weights(tile, first, class), T::of(f64::from(class as i32)));
             if !L::COUNTS_LABEL {
                 scores = chosen(labels, number, [-T::INFINITY; LANES], scores);
@@ -274,10 +257,9 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
     #[inline(always)]
     fn lanes(loss: L, tile: Tile<'_, T>, first: usize, value: &mut [T], slope: &mut [T], curvature: &mut [T]) {
         let largest = Self::largest(tile, first);
-        // Before any score above −∞ there is nothing to be relative to; −∞ itself would be at no distance.
-        let relative = largest.map(|largest| if largest > -T::INFINITY { largest } else { T::ZERO });
+        let relative = largest.map(relative);
         // Copies, so that what is computed of them is known not to change when results are written.
-        let [labels, mut weights, grad_outputs] =
+        let [labels, mut weights, grad_outputs]: [[T; LANES]; 3] =
             [tile.labels, tile.weights, tile.grad_outputs].map(|part| *at(part, first));
         let (label_scores, label_weights) = Self::at_labels(tile, first, labels);
         let mut scales = [T::ZERO; LANES];
@@ -317,7 +299,8 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const VALUE: bool, const SLOPE: boo
         }
         for class in 0..tile.classes {
             let index = class * tile.rows + first;
-            let (scores, probabilities) = (at(tile.scores, index), at(tile.probabilities, index));
+            let (scores, probabilities): (&[T; LANES], &[T; LANES]) =
+                (at(tile.scores, index), at(tile.probabilities, index));
             let (element_weights, number) = (Self::weights(tile, first, class), T::of(f64::from(class as i32)));
             // The slopes' room has kept them.
             let powers = if L::HAS_POWERS { *at(slope, index) } else { [T::ZERO; LANES] };
