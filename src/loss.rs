@@ -68,8 +68,18 @@ pub trait Pointwise<const N: usize = 2, const D: usize = 1>: Copy + Send + Sync 
     /// The values that each operand may have.
     const DOMAIN: [Domain; N] = [Domain::Real; N];
 
+    /// Whether the formula has a [`Pointwise::power`]: worth it where much follows from the exponential.
+    const HAS_POWERS: bool = false;
+
+    /// The exponential that the rest of the formula waits for. It is computed in a loop of its own, some vectors ahead: where one
+    /// loop would be longer than a processor looks ahead, two wait less.
+    #[inline(always)]
+    fn power<T: Real>(&self, _: [T; N]) -> T {
+        T::ONE
+    }
+
     /// The loss at `[input, target, …]`.
-    fn at<T: Real>(&self, operands: [T; N]) -> Jet<T, D>;
+    fn at<T: Real>(&self, operands: [T; N], power: T) -> Jet<T, D>;
 }
 
 const fn input_and_target<const N: usize>() -> [&'static str; N] {

@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 
 use crate::isa::{Baseline, Isa, Kernel, Set};
 use crate::real::Real;
+use crate::sum::GRAIN;
 
 /// The type of a buffer's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -366,6 +367,17 @@ impl Run {
         self.is_slice_of::<T>().then(|| unsafe { std::slice::from_raw_parts(self.first.cast::<T>(), len) })
     }
 
+    /// Its elements, to be written as they lie.
+    ///
+    /// # Safety
+    /// They must be `T` as they lie, and the run must have `len` of them, that nobody else reads or writes while the slice lives.
+    #[inline(always)]
+    pub unsafe fn to_slice<'a, T: Real>(self, len: usize) -> &'a mut [T] {
+        debug_assert!(self.is_slice_of::<T>());
+        // SAFETY: the caller's.
+        unsafe { std::slice::from_raw_parts_mut(self.first.cast::<T>(), len) }
+    }
+
     /// Whether its elements are `T` as they lie.
     #[inline(always)]
     pub fn is_slice_of<T: Real>(self) -> bool {
@@ -408,11 +420,41 @@ pub fn prefetch_beyond<T>(elements: &[T]) {
     prefetch::<2>(elements.as_ptr().cast::<u8>().wrapping_add(DISTANCE), size_of_val(elements));
 }
 
+/// A line of the caches, in bytes.
+const LINE: usize = 64;
+
+/// The elements that lie before the first whole line; of elements that no line begins with, 0.
+pub fn elements_before_line<T>(first: *const u8) -> usize {
+    match first.cast::<T>().align_offset(LINE) {
+        usize::MAX => 0,
+        elements => elements,
+    }
+}
+
+/// Whether elements begin with a line.
+#[inline(always)]
+pub fn begins_a_line<T>(elements: &[T]) -> bool {
+    elements.as_ptr().addr().is_multiple_of(LINE)
+}
+
+/// Writes values as they are, some whole lines of them, past the caches if `stream`.
+///
+/// # Safety
+/// The machine must have the set, and what is streamed must begin with a line.
+#[inline(always)]
+pub unsafe fn put_lines<I: Set, T: Real>(values: &[T; GRAIN], to: &mut [T; GRAIN], stream: bool) {
+    #[cfg(target_arch = "x86_64")]
+    if stream {
+        // SAFETY: the caller's; both have the size of whole lines.
+        unsafe { x86::stream_aligned::<I>(values.as_ptr().cast(), to.as_mut_ptr().cast(), size_of_val(values)) };
+        return;
+    }
+    *to = *values;
+}
+
 /// Asks memory for bytes that will be needed, into the cache of a level, 1 or 2.
 #[inline(always)]
 pub fn prefetch<const LEVEL: u8>(first: *const u8, bytes: usize) {
-    /// Bytes that come together.
-    const LINE: usize = 64;
     #[cfg(target_arch = "x86_64")]
     for offset in (0..bytes).step_by(LINE) {
         use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};

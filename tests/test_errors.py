@@ -245,6 +245,17 @@ def test_values_outside_their_domain(case, name, rng):
             np.testing.assert_equal(caught.value.value, wrong)
 
 
+@every([case for case in PLAIN if case.name in DOMAINS])
+def test_one_value_everywhere_that_is_outside_its_domain(case, name, rng):
+    sample = case.sample(rng, (5000,))
+    for operand in DOMAINS[case.name]:
+        wrong = OUTSIDE[case.operands[operand].kind][0][0]
+        broken = sample.replace(**{operand: np.broadcast_to(np.float64(wrong), sample[operand].shape)})
+        with pytest.raises(lossrs.DomainError) as caught:
+            call(case.function, name, *broken.arguments, **sample.options)
+        assert caught.value.row == 0
+
+
 @every(ROWWISE)
 def test_probabilities_are_floats(case, name):
     if len([other for other in ROWWISE if other.name == case.name]) > 1:

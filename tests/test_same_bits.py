@@ -1,6 +1,7 @@
 """The same bits whatever the layout, the neighbours, the threads and the instruction set."""
 
 import functools
+import math
 import os
 import subprocess
 import sys
@@ -149,6 +150,25 @@ def test_an_element_is_the_same_alone_and_anywhere_in_an_array(case, dtype, isa,
     for part in [*parts, *rng.integers(0, max(LENGTHS), 40)]:
         for actual, expected in zip(unreduced(case, case.take(sample, part)), whole, strict=True):
             np.testing.assert_array_equal(actual, expected[part], strict=not np.isscalar(part))
+
+
+@pytest.mark.parametrize("dtype", FLOATS[:2], ids=["float64", "float32"])
+@pytest.mark.parametrize("case", [case for case in CASES if case.elementwise and not is_shared(case)], ids=str)
+def test_gradients_of_sums_begin_anywhere_in_a_line(case, dtype, isa, rng):
+    """Those that are written to the caches and those that go past them, beside elements that stay as they are."""
+    for length in (2048, 20_000, (1 << 22) // np.dtype(dtype).itemsize + 999):
+        sample = case.sample(rng, (length,), dtype)
+        losses, expected = case.value_and_grad(sample, reduction="none")
+        total = math.fsum(losses.tolist()) if np.isfinite(losses).all() else None
+        for starts in [(0, 0), (1, 0), (5, 5), (15, 3)]:
+            rooms = [np.full(length + 32, 9, dtype) for _ in expected]
+            outs = [room[start : start + length] for room, start in zip(rooms, starts, strict=False)]
+            actual, _ = case.call("value_and_grad", sample, reduction="sum", out=tuple(outs))
+            assert total is None or actual == dtype(total)
+            for room, out, start, gradient in zip(rooms, outs, starts, expected, strict=False):
+                np.testing.assert_array_equal(out, gradient)
+                out[...] = 9
+                np.testing.assert_array_equal(room, 9, err_msg=f"beside {start}")
 
 
 @pytest.mark.parametrize("columns", [1, 3, 630, 1300])

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use crate::isa::{Isa, Kernel};
 use crate::loss::Domain;
 use crate::real::Real;
+use crate::storage;
 use crate::sum::{Summand, fold};
 
 /// The most elements of a block.
@@ -102,6 +103,20 @@ pub fn scale<T: Real>(isa: Isa, values: &mut [T], factor: T) {
     isa.run(Scale(values, factor));
 }
 
+/// Whether a condition holds for none of some values, which are asked for ahead as this may be the first to read them.
+#[inline(always)]
+fn none<T: Real>(values: &[T], condition: impl Fn(T) -> bool) -> bool {
+    let (grains, rest) = values.as_chunks::<GRAIN>();
+    let mut holds = false;
+    for grain in grains {
+        storage::prefetch_beyond(grain);
+        for &value in grain {
+            holds |= condition(value);
+        }
+    }
+    !rest.iter().fold(holds, |holds, &value| holds | condition(value))
+}
+
 /// Whether all values are of a domain.
 pub fn is_within<T: Real>(isa: Isa, values: &[T], domain: Domain) -> bool {
     struct Within<'a, T>(&'a [T], T, T);
@@ -110,7 +125,7 @@ pub fn is_within<T: Real>(isa: Isa, values: &[T], domain: Domain) -> bool {
         #[inline(always)]
         fn run(self) -> bool {
             let Self(values, low, high) = self;
-            !values.iter().fold(false, |outside, &value| outside | (value < low) | (value > high))
+            none(values, |value| (value < low) | (value > high))
         }
     }
     struct Either<'a, T>(&'a [T], T, T);
@@ -119,7 +134,7 @@ pub fn is_within<T: Real>(isa: Isa, values: &[T], domain: Domain) -> bool {
         #[inline(always)]
         fn run(self) -> bool {
             let Self(values, one, other) = self;
-            !values.iter().fold(false, |neither, &value| neither | ((value != one) & (value != other)))
+            none(values, |value| (value != one) & (value != other))
         }
     }
     match domain {

@@ -6,7 +6,7 @@ use crate::drive::{ALONE_BELOW, Failure, STREAM_FROM, TASKS_PER_THREAD, Want};
 use crate::isa::{Isa, Kernel, Set};
 use crate::loss::{Domain, Pointwise};
 use crate::real::Real;
-use crate::storage::{self, Run};
+use crate::storage;
 use crate::sum::{ExactSum, Expectation, Lanes, MOST_VALUES, Totals};
 use crate::threads::{self, Spread, Tasks};
 
@@ -24,6 +24,9 @@ const ELEMENTS_PER_TASK: usize = 50 * STEP;
 /// And at least: some times what it takes to claim them.
 const LEAST_PER_TASK: usize = 8 * STEP;
 
+/// Grains whose powers are computed before what follows from them: half a [`STEP`].
+const AHEAD: usize = STEP / GRAIN / 2;
+
 /// Elements from which a last block is worth two: one of whole grains, and one of what is left.
 const WORTH_CUTTING: usize = 3 * GRAIN;
 
@@ -34,25 +37,37 @@ pub struct Jets<T> {
     curvature: [Block<T>; MOST_SLOPES],
 }
 
+/// Where the slopes of a block go whose values are only added up.
+pub struct Slopes<'a, T> {
+    /// As many of each kind as there are values; or none, where they are not wanted.
+    into: [&'a mut [T]; MOST_SLOPES],
+    /// What they are multiplied by.
+    factor: T,
+    /// Whether they go past the caches, if they begin with a line.
+    stream: bool,
+}
+
 /// A pointwise loss whose formula is behind a pointer: it evaluates blocks.
 pub trait Blocks<T>: Send + Sync {
     /// Evaluates the formula at every element of the operands, which all have the same multiple of [`GRAIN`] elements, and
     /// writes as many of each part that is wanted.
     fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>);
-    /// Evaluates the formula likewise, but adds its values up, and writes slopes times a factor if they are wanted.
-    /// Whether it could be done; if not, nothing was added.
+    /// Evaluates the formula at `len` elements likewise, but adds its values up, and writes slopes if they are wanted. An operand
+    /// that is one value everywhere may be a [`GRAIN`] of it. Whether it could be done; if not, nothing was added, and slopes mean
+    /// nothing.
     fn add(
         &self,
         isa: Isa,
-        with_slope: bool,
+        len: usize,
         operands: &[&[T]],
-        factor: T,
-        jets: &mut Jets<T>,
+        slopes: Option<Slopes<'_, T>>,
         sum: &mut ExactSum,
         expectation: &mut Expectation,
     ) -> bool;
     /// [`Pointwise::DOMAIN`], if any operand has one.
     fn domain(&self) -> Option<&'static [Domain]>;
+    /// [`Pointwise::HAS_POWERS`]
+    fn has_powers(&self) -> bool;
 }
 
 /// A pointwise loss, its formula and type of numbers behind a pointer.
@@ -112,22 +127,24 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> fo
     fn add(
         &self,
         isa: Isa,
-        with_slope: bool,
+        len: usize,
         operands: &[&[T]],
-        factor: T,
-        jets: &mut Jets<T>,
+        slopes: Option<Slopes<'_, T>>,
         sum: &mut ExactSum,
         expectation: &mut Expectation,
     ) -> bool {
         let operands: [&[T]; N] = std::array::from_fn(|i| operands[i]);
         let (loss, levels, largest) = (self.0, expectation.levels(), expectation.largest());
+        let with_slopes = slopes.is_some();
+        let nowhere = || Slopes { into: [&mut [], &mut []], factor: T::ONE, stream: false };
+        let slopes = slopes.unwrap_or_else(nowhere);
         macro_rules! add_on {
             ($levels:literal, $slope:literal) => {
-                isa.run(Add::<_, _, N, D, $slope, $levels> { loss, operands, factor, jets, largest })
+                isa.run(Add::<_, _, N, D, $slope, $levels> { loss, len, operands, slopes, largest })
                     .is_some_and(|totals| sum.add_totals(&totals, expectation))
             };
         }
-        match (levels, with_slope) {
+        match (levels, with_slopes) {
             (2, false) => add_on!(2, false),
             (2, true) => add_on!(2, true),
             (3, false) => add_on!(3, false),
@@ -138,6 +155,10 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> fo
 
     fn domain(&self) -> Option<&'static [Domain]> {
         L::DOMAIN.iter().any(|&domain| domain != Domain::Real).then_some(const { &L::DOMAIN })
+    }
+
+    fn has_powers(&self) -> bool {
+        L::HAS_POWERS
     }
 
     fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>) {
@@ -155,9 +176,9 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> fo
 /// Evaluates a formula and adds its values up in the same loop, while they are in registers.
 struct Add<'a, L, T, const N: usize, const D: usize, const SLOPE: bool, const LEVELS: usize> {
     loss: L,
+    len: usize,
     operands: [&'a [T]; N],
-    factor: T,
-    jets: &'a mut Jets<T>,
+    slopes: Slopes<'a, T>,
     largest: i32,
 }
 
@@ -177,9 +198,9 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE:
             // Lanes without vectors of their own would take more room than they save time.
             Isa::Baseline => None,
             // SAFETY: this is compiled for the set and runs where it is there.
-            Isa::Avx2 => Some(unsafe { self.add_to::<T::Avx2<LEVELS>>() }),
+            Isa::Avx2 => Some(unsafe { self.add_to::<S, T::Avx2<LEVELS>>() }),
             // SAFETY: as above.
-            Isa::Avx512 => Some(unsafe { self.add_to::<T::Avx512<LEVELS>>() }),
+            Isa::Avx512 => Some(unsafe { self.add_to::<S, T::Avx512<LEVELS>>() }),
         }
     }
 }
@@ -188,62 +209,75 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize, const SLOPE:
     Add<'_, L, T, N, D, SLOPE, LEVELS>
 {
     /// # Safety
-    /// The machine must have the lanes' instruction set.
+    /// The machine must have the set, and the lanes' instructions.
     #[inline(always)]
-    unsafe fn add_to<V: Lanes<T, LEVELS>>(self) -> Totals<T, LEVELS> {
-        let Self { loss, operands, factor, jets, largest } = self;
-        // A length that the compiler sees to be a multiple of the grain leaves its loop no remainder.
-        let most = if SLOPE { BLOCK } else { LONG_STEP };
-        debug_assert!(operands[0].len() <= most);
-        let len = operands[0].len().min(most) / GRAIN * GRAIN;
-        let [slope, other_slope] = &mut jets.slope;
-        // SAFETY: `fill` writes every element of each slice.
-        let (slope, other_slope) = unsafe {
-            (slope.written(if SLOPE { len } else { 0 }), other_slope.written(if SLOPE && D > 1 { len } else { 0 }))
-        };
-        let operands = operands.map(|operand| operand[..len].as_chunks().0);
+    unsafe fn add_to<S: Set, V: Lanes<T, LEVELS>>(self) -> Totals<T, LEVELS> {
+        let Self { loss, len, operands, slopes: Slopes { into, factor, stream }, largest } = self;
+        debug_assert!(len <= LONG_STEP && len.is_multiple_of(GRAIN));
+        let [slope, other_slope] = into;
+        let stream = stream && [&*slope, &*other_slope].iter().all(|slope| storage::begins_a_line(slope));
+        let operands = operands.map(|operand| operand.as_chunks().0);
         let (slope, other_slope) = (slope.as_chunks_mut().0, other_slope.as_chunks_mut().0);
-        // SAFETY: the caller's.
-        unsafe { Self::fill::<V>(loss, operands, len / GRAIN, factor, slope, other_slope, largest) }
+        // SAFETY: the caller's, and streams have been checked to begin with a line.
+        unsafe { Self::fill::<S, V>(loss, operands, len / GRAIN, factor, slope, other_slope, stream, largest) }
     }
 
     /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
     ///
     /// # Safety
-    /// As above.
+    /// As above, and slopes that are streamed must begin with a line.
     #[inline(always)]
-    unsafe fn fill<V: Lanes<T, LEVELS>>(
+    unsafe fn fill<S: Set, V: Lanes<T, LEVELS>>(
         loss: L,
         operands: [&[[T; GRAIN]]; N],
         len: usize,
         factor: T,
         slope: &mut [[T; GRAIN]],
         other_slope: &mut [[T; GRAIN]],
+        stream: bool,
         largest: i32,
     ) -> Totals<T, LEVELS> {
         // SAFETY: the caller's.
         let mut lanes = unsafe { V::new(largest) };
-        let operands = operands.map(|operand| &operand[..len]);
-        let slope = &mut slope[..if SLOPE { len } else { 0 }];
-        let other_slope = &mut other_slope[..if SLOPE && D > 1 { len } else { 0 }];
+        // Of an operand that is one value everywhere it is always the same grain.
+        let steps = operands.map(|operand| usize::from(operand.len() >= len));
+        let mut powers = Block::<T, { AHEAD * GRAIN }>::new();
+        // SAFETY: powers are written before they are read.
+        let powers = unsafe { powers.written(AHEAD * GRAIN) }.as_chunks_mut::<GRAIN>().0;
         for chunk in 0..len {
-            let operands = operands.map(|operand| &operand[chunk]);
+            if L::HAS_POWERS && chunk.is_multiple_of(AHEAD) {
+                for (chunk, powers) in (chunk..len).zip(&mut *powers) {
+                    raise(loss, std::array::from_fn(|n| &operands[n][chunk * steps[n]][..]), powers);
+                }
+            }
+            let powers = &powers[chunk % AHEAD];
+            let operands: [&[T; GRAIN]; N] = std::array::from_fn(|n| &operands[n][chunk * steps[n]]);
             for operand in operands {
                 storage::prefetch_beyond(operand);
             }
-            let mut values = [T::ZERO; GRAIN];
+            let [mut values, mut slopes, mut other_slopes] = [[T::ZERO; GRAIN]; 3];
             for i in 0..GRAIN {
-                let jet = loss.at(operands.map(|operand| operand[i]));
+                let power = if L::HAS_POWERS { powers[i] } else { T::ONE };
+                let jet = loss.at(operands.map(|operand| operand[i]), power);
                 values[i] = jet.value;
                 if SLOPE {
-                    slope[chunk][i] = jet.slope[0] * factor;
-                    if D > 1 {
-                        other_slope[chunk][i] = jet.slope[D - 1] * factor;
-                    }
+                    slopes[i] = jet.slope[0] * factor;
+                    other_slopes[i] = jet.slope[D - 1] * factor;
                 }
             }
-            // SAFETY: the caller's.
-            unsafe { lanes.add(&values) };
+            // SAFETY: the caller's; every line of a stream is whole.
+            unsafe {
+                lanes.add(&values);
+                if SLOPE && let Some(slope) = slope.get_mut(chunk) {
+                    storage::put_lines::<S, T>(&slopes, slope, stream);
+                }
+                if SLOPE
+                    && D > 1
+                    && let Some(slope) = other_slope.get_mut(chunk)
+                {
+                    storage::put_lines::<S, T>(&other_slopes, slope, stream);
+                }
+            }
         }
         // SAFETY: the caller's.
         unsafe { lanes.totals() }
@@ -289,7 +323,11 @@ impl<
             )
         };
         let operands = operands.map(|operand| &operand[..len]);
-        Self::fill(loss, operands, len, value, slope, other_slope, curvature, other_curvature);
+        let mut powers = Block::<T>::new();
+        // SAFETY: `raise` writes every element of the slice.
+        let powers = unsafe { powers.written(part(L::HAS_POWERS)) };
+        raise(loss, operands, powers);
+        Self::fill(loss, operands, len, powers, value, slope, other_slope, curvature, other_curvature);
     }
 }
 
@@ -309,6 +347,7 @@ impl<
         loss: L,
         operands: [&[T]; N],
         len: usize,
+        powers: &[T],
         value: &mut [T],
         slope: &mut [T],
         other_slope: &mut [T],
@@ -316,7 +355,8 @@ impl<
         other_curvature: &mut [T],
     ) {
         for i in 0..len {
-            let jet = loss.at(operands.map(|operand| operand[i]));
+            let power = if L::HAS_POWERS { powers[i] } else { T::ONE };
+            let jet = loss.at(operands.map(|operand| operand[i]), power);
             if VALUE {
                 value[i] = jet.value;
             }
@@ -333,6 +373,16 @@ impl<
                 }
             }
         }
+    }
+}
+
+/// The powers of a multiple of [`GRAIN`] elements. As an argument, they are known to be apart from the operands.
+#[inline(always)]
+fn raise<L: Pointwise<N, D>, T: Real, const N: usize, const D: usize>(loss: L, operands: [&[T]; N], powers: &mut [T]) {
+    let len = powers.len() / GRAIN * GRAIN;
+    let operands = operands.map(|operand| &operand[..len]);
+    for i in 0..len {
+        powers[i] = loss.power(operands.map(|operand| operand[i]));
     }
 }
 
@@ -400,7 +450,8 @@ impl<T: Real> Room<T> {
         }
     }
 
-    /// The operand's elements from `start` on, followed by readable ones up to a multiple of [`GRAIN`].
+    /// The operand's elements from `start` on, followed by readable ones up to a multiple of [`GRAIN`]; of a constant, a block at
+    /// most.
     ///
     /// # Safety
     /// `prepare` must have been called, and the elements must be readable and must not be written while the slice lives.
@@ -409,7 +460,6 @@ impl<T: Real> Room<T> {
         // SAFETY: of a constant, `prepare` has written a block; else the caller's.
         unsafe {
             if self.is_constant {
-                debug_assert!(len <= BLOCK);
                 self.block.written(len.next_multiple_of(GRAIN))
             } else {
                 layout.fetch(isa, operand, start, len, &mut self.block)
@@ -481,7 +531,10 @@ impl Call<'_> {
             _ => (len / (TASKS_PER_THREAD * threads::threads())).clamp(LEAST_PER_TASK, ELEMENTS_PER_TASK),
         };
         let per_task = per_task.next_multiple_of(STEP).next_multiple_of(self.share());
-        let adds_directly = self.adds_directly::<T>();
+        let direct = self.direct(loss);
+        // Long blocks begin with a line.
+        let lead = direct.filter(|_| len >= ALONE_BELOW).unwrap_or(0);
+        let bound = |task: usize| if task == 0 { 0 } else { len.min(task * per_task + lead) };
         let work = |tasks: &mut Tasks<'_>, found: &mut Found| {
             let room = || Room { block: Block::new(), is_constant: false };
             let mut state = State {
@@ -504,9 +557,13 @@ impl Call<'_> {
                 unsafe { room.prepare(isa, self.layout, operand) };
             });
             while let Some(task) = tasks.next() {
-                let (mut start, end) = (task * per_task, len.min((task + 1) * per_task));
+                let (mut start, end) = (bound(task), bound(task + 1));
                 while start < end {
-                    let step = if adds_directly && state.expectation.is_fused() { LONG_STEP } else { STEP };
+                    let step = match direct {
+                        Some(_) if start < lead => lead,
+                        Some(_) if state.expectation.is_fused() => LONG_STEP,
+                        _ => STEP,
+                    };
                     let len = match end - start {
                         left if left >= step => step,
                         // Whole grains may be added up as they are evaluated.
@@ -514,7 +571,7 @@ impl Call<'_> {
                         left => left,
                     };
                     // SAFETY: the caller's, and no other task has this block.
-                    unsafe { self.block(isa, loss, &mut state, found, start, len) };
+                    unsafe { self.block(isa, loss, &mut state, found, direct.is_some(), start, len) };
                     start += len;
                     if per_task > ELEMENTS_PER_TASK && tasks.are_stopped() {
                         break;
@@ -526,7 +583,15 @@ impl Call<'_> {
             }
         };
         let spread = Spread::if_worth(len >= ALONE_BELOW);
-        threads::share_into(found, len.div_ceil(per_task), spread, stop, || Found::NOTHING, work, Found::merge)?;
+        threads::share_into(
+            found,
+            (len - lead).div_ceil(per_task),
+            spread,
+            stop,
+            || Found::NOTHING,
+            work,
+            Found::merge,
+        )?;
         match found.outside {
             Some((index, operand)) => Err(Failure::Domain { operand, index }),
             None => Ok(()),
@@ -542,6 +607,7 @@ impl Call<'_> {
         loss: &dyn Blocks<T>,
         state: &mut State<T>,
         found: &mut Found,
+        is_direct: bool,
         start: usize,
         len: usize,
     ) {
@@ -561,13 +627,35 @@ impl Call<'_> {
         let factor = T::of(self.factor);
         // A whole block that is only added up need not be written first.
         let is_plain = self.values_are_only_added() && len.is_multiple_of(GRAIN);
-        let is_added =
-            is_plain && loss.add(isa, self.want.slope(), &operands, factor, jets, &mut found.sum, expectation);
+        let mut add = |slopes| is_plain && loss.add(isa, len, &operands, slopes, &mut found.sum, expectation);
+        let is_added = if is_direct {
+            let slopes = self.want.slope().then(|| Slopes {
+                into: self.slope.map(|output| match output {
+                    // SAFETY: the caller's; `direct` has seen that these are slices, and apart from the operands.
+                    Some(output) => unsafe { self.layout.at(output, start).to_slice(len) },
+                    None => &mut [],
+                }),
+                factor,
+                stream: self.slope.into_iter().flatten().any(|output| self.streams(output)),
+            });
+            if add(slopes) {
+                return;
+            }
+            false
+        } else {
+            let slopes = self.want.slope().then(|| Slopes {
+                // SAFETY: slopes are only written.
+                into: jets.slope.each_mut().map(|slope| unsafe { slope.written(len) }),
+                factor,
+                stream: false,
+            });
+            add(slopes)
+        };
         if !is_added && len > BLOCK {
             let end = start + len;
             for start in (start..end).step_by(STEP) {
                 // SAFETY: the caller's.
-                unsafe { self.block(isa, loss, state, found, start, STEP.min(end - start)) };
+                unsafe { self.block(isa, loss, state, found, is_direct, start, STEP.min(end - start)) };
             }
             return;
         }
@@ -647,12 +735,36 @@ impl Call<'_> {
         self.sum && self.weights.is_empty() && self.value.is_none()
     }
 
-    /// Whether there is nothing else to do, the operands lie as `T` side by side, and there are enough of them for long blocks.
-    fn adds_directly<T: Real>(&self) -> bool {
+    /// Whether long blocks may go straight from the operands to a sum and to slopes: there is nothing else to do, there are enough
+    /// elements, they lie as `T` side by side, and slopes are not where operands are. If so, the elements before the first line, of slopes
+    /// that are streamed all alike.
+    fn direct<T: Real>(&self, loss: &dyn Blocks<T>) -> Option<usize> {
         let len = self.layout.len();
-        let is_alone = len >= LONG_STEP && self.values_are_only_added() && !self.want.slope();
-        let run = |operand| self.layout.one_run(operand, 0, len);
-        is_alone && self.operands.iter().all(|operand| run(operand).is_some_and(Run::is_slice_of::<T>))
+        let is_alone = self.values_are_only_added()
+            && !self.want.curvature()
+            && self.grad_output.is_none()
+            && self.shared.is_none();
+        if len < LONG_STEP || !is_alone {
+            return None;
+        }
+        let slice = |operand| self.layout.one_run(operand, 0, len).filter(|run| run.is_slice_of::<T>());
+        let operands = || self.operands.iter().filter(|operand| !operand.is_constant());
+        if !operands().chain(self.outputs()).all(|operand| slice(operand).is_some()) {
+            return None;
+        }
+        let bytes = |operand: &Operand| {
+            let first = operand.run.first.addr();
+            first..first + len * size_of::<T>()
+        };
+        let meets = |a: &Operand, b: &Operand| bytes(a).start < bytes(b).end && bytes(b).start < bytes(a).end;
+        if self.outputs().any(|output| self.operands.iter().any(|operand| meets(output, operand))) {
+            return None;
+        }
+        let mut leads =
+            self.outputs().chain(operands()).map(|operand| storage::elements_before_line::<T>(operand.run.first));
+        let lead = leads.next().unwrap_or(0);
+        let streams = self.outputs().filter(|output| self.streams(output)).count();
+        (streams == 0 || loss.has_powers() && leads.take(streams - 1).all(|other| other == lead)).then_some(lead)
     }
 
     /// Where results go.
@@ -711,7 +823,8 @@ impl Call<'_> {
         (start, len): (usize, usize),
         (operand, values, domain): (usize, &[T], Domain),
     ) {
-        let outside = |&i: &usize| !domain.contains(values[i].to_f64());
+        // Of a constant there may be fewer.
+        let outside = |&i: &usize| !domain.contains(values[i % values.len()].to_f64());
         let mut suspects: Vec<usize> = (0..len).filter(outside).collect();
         for (operand, room) in self.weights.iter().zip(rooms) {
             // SAFETY: the caller's.
@@ -742,10 +855,9 @@ pub unsafe fn total_weight<T: Number>(
         fn add(
             &self,
             _: Isa,
-            _: bool,
+            _: usize,
             _: &[&[T]],
-            _: T,
-            _: &mut Jets<T>,
+            _: Option<Slopes<'_, T>>,
             _: &mut ExactSum,
             _: &mut Expectation,
         ) -> bool {
@@ -759,6 +871,10 @@ pub unsafe fn total_weight<T: Number>(
 
         fn domain(&self) -> Option<&'static [Domain]> {
             None
+        }
+
+        fn has_powers(&self) -> bool {
+            false
         }
     }
     let call = Call {

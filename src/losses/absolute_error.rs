@@ -9,7 +9,7 @@ impl Pointwise for AbsoluteError {
     const WEIGHT_NORMALISES: bool = true;
 
     #[inline(always)]
-    fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
+    fn at<T: Real>(&self, [x, y]: [T; 2], _: T) -> Jet<T> {
         let d = x - y;
         Jet { value: d.abs(), slope: [d.sign()], curvature: [T::ZERO] }
     }

@@ -12,7 +12,7 @@ impl Pointwise for BinaryCrossEntropy {
     const DOMAIN: [Domain; 2] = [Domain::Interval(0.0, 1.0); 2];
 
     #[inline(always)]
-    fn at<T: Real>(&self, [p, t]: [T; 2]) -> Jet<T> {
+    fn at<T: Real>(&self, [p, t]: [T; 2], _: T) -> Jet<T> {
         let least = T::of(-100.0);
         // `max` would drop a NaN.
         let bounded = |logarithm: T| if logarithm < least { least } else { logarithm };
@@ -37,11 +37,16 @@ pub struct BinaryCrossEntropyWithLogits;
 impl Pointwise<3> for BinaryCrossEntropyWithLogits {
     const OPERANDS: [&'static str; 3] = ["input", "target", "pos_weight"];
     const REQUIRED: usize = 2;
+    const HAS_POWERS: bool = true;
 
     #[inline(always)]
-    fn at<T: Real>(&self, [x, t, pos_weight]: [T; 3]) -> Jet<T> {
+    fn power<T: Real>(&self, [x, ..]: [T; 3]) -> T {
+        (-x.abs()).exp_nonpositive()
+    }
+
+    #[inline(always)]
+    fn at<T: Real>(&self, [x, t, pos_weight]: [T; 3], small: T) -> Jet<T> {
         let (negative, positive) = (T::ONE - t, pos_weight * t);
-        let small = (-x.abs()).exp_nonpositive();
         let (softplus, larger) = (small.ln_1p_fraction(), T::ONE / (T::ONE + small));
         // max(x, 0) of the negative part and max(−x, 0) of the positive one are x times the weight that is not 0 there; and
         // that is also what the larger of σ(x) and σ(−x) goes with.

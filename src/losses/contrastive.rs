@@ -50,7 +50,7 @@ impl Pointwise for Contrastive {
     const DOMAIN: [Domain; 2] = [Domain::Interval(0.0, f64::INFINITY), Domain::Interval(0.0, 1.0)];
 
     #[inline(always)]
-    fn at<T: Real>(&self, [d, y]: [T; 2]) -> Jet<T> {
+    fn at<T: Real>(&self, [d, y]: [T; 2], _: T) -> Jet<T> {
         let (two, unlike) = (T::of(2.0), T::ONE - y);
         let short = T::ZERO.max(T::of(self.margin) - d);
         // A target of 0 makes nothing of an infinite distance.

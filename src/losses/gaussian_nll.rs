@@ -18,7 +18,7 @@ impl<const FULL: bool> Pointwise<3, 2> for GaussianNll<FULL> {
     const DOMAIN: [Domain; 3] = [Domain::Real, Domain::Real, Domain::Interval(0.0, f64::INFINITY)];
 
     #[inline(always)]
-    fn at<T: Real>(&self, [x, t, variance]: [T; 3]) -> Jet<T, 2> {
+    fn at<T: Real>(&self, [x, t, variance]: [T; 3], _: T) -> Jet<T, 2> {
         let (least, half) = (T::of(self.eps), T::of(0.5));
         // `max` would drop a NaN.
         let variance = if variance < least { least } else { variance };

@@ -11,7 +11,7 @@ impl Pointwise for Hinge {
     const DOMAIN: [Domain; 2] = [Domain::Real, Domain::Sign];
 
     #[inline(always)]
-    fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
+    fn at<T: Real>(&self, [x, y]: [T; 2], _: T) -> Jet<T> {
         let gap = T::ONE - y * x;
         let (value, slope) = if gap > T::ZERO { (gap, -y) } else { (T::ZERO, T::ZERO) };
         // A comparison would drop a NaN.

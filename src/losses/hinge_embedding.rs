@@ -12,7 +12,7 @@ impl Pointwise for HingeEmbedding {
     const DOMAIN: [Domain; 2] = [Domain::Real, Domain::Sign];
 
     #[inline(always)]
-    fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
+    fn at<T: Real>(&self, [x, y]: [T; 2], _: T) -> Jet<T> {
         let gap = T::of(self.margin) - x;
         // `max` would drop a NaN, of which the slope is NaN too.
         let hinge = if gap <= T::ZERO { T::ZERO } else { gap };

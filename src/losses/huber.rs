@@ -12,7 +12,7 @@ pub struct Huber {
 
 impl Pointwise for Huber {
     #[inline(always)]
-    fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
+    fn at<T: Real>(&self, [x, y]: [T; 2], _: T) -> Jet<T> {
         let (d, delta) = (x - y, T::of(self.delta));
         let slope = d.clamp(-delta, delta);
         Jet { value: slope * (d - T::of(0.5) * slope), slope: [slope], curvature: [T::one_if(d.abs() <= delta)] }

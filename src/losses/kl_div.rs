@@ -13,7 +13,7 @@ impl<const LOG_TARGET: bool> Pointwise<2, 2> for KlDiv<LOG_TARGET> {
     const BATCH_MEAN: bool = true;
 
     #[inline(always)]
-    fn at<T: Real>(&self, [x, t]: [T; 2]) -> Jet<T, 2> {
+    fn at<T: Real>(&self, [x, t]: [T; 2], _: T) -> Jet<T, 2> {
         let (probability, logarithm) = if LOG_TARGET { (t.exp(), t) } else { (t, t.ln()) };
         let ratio = logarithm - x;
         // Of a finite x the share is a product, whose zero needs no choice (and + 0 makes it a positive one): where all were chosen by the probability, x would be

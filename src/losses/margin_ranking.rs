@@ -14,7 +14,7 @@ impl Pointwise<3, 2> for MarginRanking {
     const DOMAIN: [Domain; 3] = [Domain::Real, Domain::Real, Domain::Sign];
 
     #[inline(always)]
-    fn at<T: Real>(&self, [first, second, y]: [T; 3]) -> Jet<T, 2> {
+    fn at<T: Real>(&self, [first, second, y]: [T; 3], _: T) -> Jet<T, 2> {
         let gap = T::of(self.margin) - y * (first - second);
         // `max` would drop a NaN, of which the slope is NaN too.
         let value = if gap <= T::ZERO { T::ZERO } else { gap };

@@ -12,7 +12,7 @@ pub struct Pinball {
 
 impl Pointwise for Pinball {
     #[inline(always)]
-    fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
+    fn at<T: Real>(&self, [x, y]: [T; 2], _: T) -> Jet<T> {
         let (d, below, above) = (y - x, T::of(self.alpha), T::of(1.0 - self.alpha));
         let slope = if d < T::ZERO { above } else { -below };
         // 0 · ∞ = 0, and a NaN has a slope of NaN.

@@ -10,13 +10,21 @@ pub struct PoissonNll<const LOG_INPUT: bool, const FULL: bool> {
 }
 
 impl<const LOG_INPUT: bool, const FULL: bool> Pointwise for PoissonNll<LOG_INPUT, FULL> {
+    const HAS_POWERS: bool = LOG_INPUT;
+
     #[inline(always)]
-    fn at<T: Real>(&self, [x, t]: [T; 2]) -> Jet<T> {
+    fn power<T: Real>(&self, [x, _]: [T; 2]) -> T {
+        x.exp()
+    }
+
+    #[inline(always)]
+    fn at<T: Real>(&self, [x, t]: [T; 2], mean: T) -> Jet<T> {
         // 0 · ∞ = 0: a count of 0 is certain where the mean is 0.
         let times = |logarithm: T| if t == T::ZERO { T::ZERO } else { t * logarithm };
+        // The same of x, which would be read by masked loads if t alone chose.
+        let times_input = if (t == T::ZERO) & (x.abs() == T::INFINITY) { T::ZERO } else { t * x };
         let (mean, logarithmic, slope, curvature) = if LOG_INPUT {
-            let mean = x.exp();
-            (mean, times(x), mean - t, mean)
+            (mean, times_input, mean - t, mean)
         } else {
             let mean = x + T::of(self.eps);
             let certain = (t == T::ZERO) & (mean == T::ZERO);

@@ -18,11 +18,16 @@ pub struct SigmoidFocal<const SQUARE: bool> {
 
 impl<const SQUARE: bool> Pointwise for SigmoidFocal<SQUARE> {
     const DOMAIN: [Domain; 2] = [Domain::Real, Domain::Interval(0.0, 1.0)];
+    const HAS_POWERS: bool = true;
 
     #[inline(always)]
-    fn at<T: Real>(&self, [x, t]: [T; 2]) -> Jet<T> {
+    fn power<T: Real>(&self, [x, _]: [T; 2]) -> T {
+        (-x.abs()).exp_nonpositive()
+    }
+
+    #[inline(always)]
+    fn at<T: Real>(&self, [x, t]: [T; 2], small: T) -> Jet<T> {
         let (two, gamma) = (T::of(2.0), T::of(self.gamma));
-        let small = (-x.abs()).exp_nonpositive();
         let softplus = small.ln_1p_fraction();
         let larger = T::ONE / (T::ONE + small);
         let smaller = small * larger;

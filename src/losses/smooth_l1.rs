@@ -12,7 +12,7 @@ pub struct SmoothL1 {
 
 impl Pointwise for SmoothL1 {
     #[inline(always)]
-    fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
+    fn at<T: Real>(&self, [x, y]: [T; 2], _: T) -> Jet<T> {
         let (d, beta, half) = (x - y, T::of(self.beta), T::of(0.5));
         let ratio = d / beta;
         let (near, far) = (half * d * ratio, d.abs() - half * beta);

@@ -7,11 +7,16 @@ pub struct SoftMargin;
 
 impl Pointwise for SoftMargin {
     const DOMAIN: [Domain; 2] = [Domain::Real, Domain::Sign];
+    const HAS_POWERS: bool = true;
 
     #[inline(always)]
-    fn at<T: Real>(&self, [x, y]: [T; 2]) -> Jet<T> {
+    fn power<T: Real>(&self, [x, y]: [T; 2]) -> T {
+        (-(y * x).abs()).exp_nonpositive()
+    }
+
+    #[inline(always)]
+    fn at<T: Real>(&self, [x, y]: [T; 2], small: T) -> Jet<T> {
         let margin = y * x;
-        let small = (-margin.abs()).exp_nonpositive();
         let larger = T::ONE / (T::ONE + small);
         let smaller = small * larger;
         let complement = if margin > T::ZERO { smaller } else { larger };

@@ -39,7 +39,7 @@ impl<const FAMILY: u8> Pointwise for TweedieDeviance<FAMILY> {
     };
 
     #[inline(always)]
-    fn at<T: Real>(&self, [mean, y]: [T; 2]) -> Jet<T> {
+    fn at<T: Real>(&self, [mean, y]: [T; 2], _: T) -> Jet<T> {
         let (two, p) = (T::of(2.0), T::of(self.power));
         let gap = y - mean;
         let relative = gap / mean;

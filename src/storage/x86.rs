@@ -14,11 +14,7 @@ use std::arch::x86_64::*;
 /// The machine must have the set. Both ranges must be valid and must not overlap.
 #[inline(always)]
 pub(super) unsafe fn stream<S: Set>(from: *const u8, to: *mut u8, bytes: usize) {
-    let width = match S::ISA {
-        Isa::Baseline => 16,
-        Isa::Avx2 => 32,
-        Isa::Avx512 => 64,
-    };
+    let width = width::<S>();
     let head = to.align_offset(16).min(bytes);
     let (narrow_end, end) = (head + (bytes - head) / 16 * 16, bytes);
     let wide = to.align_offset(width).min(narrow_end);
@@ -31,7 +27,30 @@ pub(super) unsafe fn stream<S: Set>(from: *const u8, to: *mut u8, bytes: usize) 
         for at in (head..wide).step_by(16).chain((wide_end..narrow_end).step_by(16)) {
             _mm_stream_si128(to.add(at).cast(), _mm_loadu_si128(from.add(at).cast()));
         }
-        for at in (wide..wide_end).step_by(width) {
+        stream_aligned::<S>(from.add(wide), to.add(wide), wide_end - wide);
+        std::ptr::copy_nonoverlapping(from.add(narrow_end), to.add(narrow_end), end - narrow_end);
+    }
+}
+
+/// The bytes of a set's widest store.
+#[inline(always)]
+const fn width<S: Set>() -> usize {
+    match S::ISA {
+        Isa::Baseline => 16,
+        Isa::Avx2 => 32,
+        Isa::Avx512 => 64,
+    }
+}
+
+/// Copies a multiple of [`width`] past the caches, to where so wide a store is aligned.
+///
+/// # Safety
+/// As [`stream`].
+#[inline(always)]
+pub(super) unsafe fn stream_aligned<S: Set>(from: *const u8, to: *mut u8, bytes: usize) {
+    for at in (0..bytes).step_by(width::<S>()) {
+        // SAFETY: the caller's.
+        unsafe {
             let (from, to) = (from.add(at), to.add(at));
             match S::ISA {
                 Isa::Baseline => _mm_stream_si128(to.cast(), _mm_loadu_si128(from.cast())),
@@ -39,7 +58,6 @@ pub(super) unsafe fn stream<S: Set>(from: *const u8, to: *mut u8, bytes: usize) 
                 Isa::Avx512 => _mm512_stream_si512(to.cast(), _mm512_loadu_si512(from.cast())),
             }
         }
-        std::ptr::copy_nonoverlapping(from.add(narrow_end), to.add(narrow_end), end - narrow_end);
     }
 }
 
