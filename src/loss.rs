@@ -152,6 +152,10 @@ pub trait Rowwise<const K: usize>: Copy + Send + Sync + 'static {
     /// Whether scores are logits, and [`Self::log_normalizer`] says what makes them log-probabilities.
     const HAS_LOG_PROBABILITIES: bool = false;
 
+    /// Whether several rows may be evaluated at once, in bands and tiles. Not those of the label's score alone, which is all that is
+    /// read of them, nor those that come from a linear layer block by block.
+    const GROUPED: bool = K > 0;
+
     /// Which of the sums are added up; the others stay 0.
     const NEEDED: [bool; K] = [true; K];
 

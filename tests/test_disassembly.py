@@ -28,10 +28,13 @@ PARTS = ("true, false, false", "false, true, false", "true, true, false", "false
 #: The kernels that each shape of loss is compiled to, and for what.
 DRIVERS = {
     "Pointwise": {"pointwise::Evaluate": PARTS, "pointwise::Add": ("false, 2", "false, 3", "true, 2", "true, 3")},
-    "Rowwise": {"rows::Derive": ("false", "true"), "band::Evaluate": PARTS, "tile::Evaluate": PARTS},
+    "Rowwise": {"rows::Derive": ("false", "true")},
     "LabelSets": {"label_sets::Sweep": PARTS[1:]},
     "Embeddings": {"embeddings::Sweep": ("",), "embeddings::Evaluate": ("",), "embeddings::Derive": ("",)},
 }
+
+#: Those of rows that are evaluated several at once: not those of a label's score alone, nor of a linear layer.
+GROUPED = {"band::Evaluate": PARTS, "tile::Evaluate": PARTS}
 
 #: Those that are compiled for one type, whatever the buffers hold.
 UNTYPED = {"Sequencewise": ("sequences::Advance", "sequences::Retreat"), "Region": ()}
@@ -164,13 +167,14 @@ def expected_kernels() -> Iterator[str]:
         yield rf"accumulate::bootstrap::{kernel}"
     shapes = "|".join([*DRIVERS, *UNTYPED])
     for source in sorted(SOURCES.glob("*.rs")):
-        formulas = re.findall(rf"\b({shapes})(?:<.*?>)? for (\w+)", source.read_text())
+        formulas = re.findall(rf"\b({shapes})(<.*?>)? for (\w+)(.*?)\n\}}", source.read_text(), flags=re.DOTALL)
         assert formulas, f"no formula found in {source}"
-        for shape, formula in formulas:
+        for shape, _, formula, _ in formulas:
             for kernel in UNTYPED.get(shape, ()):
                 yield rf"::{kernel}<_lossrs::losses::\w+::{formula}>"
-        for (shape, formula), number in product(formulas, ("f32", "f64")):
-            for kernel, parts in DRIVERS.get(shape, {}).items():
+        for (shape, sums, formula, body), number in product(formulas, ("f32", "f64")):
+            is_grouped = shape == "Rowwise" and sums != "<0>" and "const GROUPED: bool = false" not in body
+            for kernel, parts in (DRIVERS.get(shape, {}) | (GROUPED if is_grouped else {})).items():
                 for part in parts:
                     ending = f", {part}>" if part else ">"
                     yield rf"::{kernel}<_lossrs::losses::\w+::{formula}\b.*, {number}(, \d+)*{ending}"

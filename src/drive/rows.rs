@@ -172,11 +172,17 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
     }
 
     fn band_of_log_probabilities(&self, isa: Isa, band: Band<'_, T>, out: &mut [T]) {
-        isa.run(band::LogProbabilities::<_, _, K> { loss: self.0, band, out });
+        if L::GROUPED {
+            isa.run(band::LogProbabilities::<_, _, K> { loss: self.0, band, out });
+        }
     }
 
     fn band(&self, isa: Isa, want: Want, band: Band<'_, T>, results: band::Results<'_, T>) {
         use band::Evaluate;
+        debug_assert!(L::GROUPED);
+        if !L::GROUPED {
+            return;
+        }
         let loss = self.0;
         match want {
             Want::Value => isa.run(Evaluate::<_, _, K, true, false, false> { loss, band, results }),
@@ -187,7 +193,9 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
     }
 
     fn tile_of_log_probabilities(&self, isa: Isa, tile: Tile<'_, T>, results: &mut tile::Results<T>) {
-        isa.run(tile::LogProbabilities::<_, _, K> { loss: self.0, tile, results });
+        if L::GROUPED {
+            isa.run(tile::LogProbabilities::<_, _, K> { loss: self.0, tile, results });
+        }
     }
 
     fn value(&self, isa: Isa, row: &Swept<T>) -> T {
@@ -207,6 +215,10 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
 
     fn tile(&self, isa: Isa, want: Want, tile: Tile<'_, T>, results: &mut tile::Results<T>) {
         use tile::Evaluate;
+        debug_assert!(L::GROUPED);
+        if !L::GROUPED {
+            return;
+        }
         let loss = self.0;
         match want {
             Want::Value => isa.run(Evaluate::<_, _, K, true, false, false> { loss, tile, results }),

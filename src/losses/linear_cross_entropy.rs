@@ -48,6 +48,7 @@ impl<const SMOOTHED: bool> Rowwise<7> for ZLoss<SMOOTHED> {
     /// Those of cross-entropy, 2 z lse(x), and 2 z.
     type Slopes<T: Real> = (Slopes<T>, T, T);
 
+    const GROUPED: bool = false;
     const NEEDED: [bool; 7] = <CrossEntropy<false, SMOOTHED> as Rowwise<7>>::NEEDED;
 
     #[inline(always)]
