@@ -431,10 +431,10 @@ pub fn elements_before_line<T>(first: *const u8) -> usize {
     }
 }
 
-/// Whether elements begin with a line.
+/// Whether elements begin with a line, if there are any.
 #[inline(always)]
 pub fn begins_a_line<T>(elements: &[T]) -> bool {
-    elements.as_ptr().addr().is_multiple_of(LINE)
+    elements.is_empty() || elements.as_ptr().addr().is_multiple_of(LINE)
 }
 
 /// Writes values as they are, some whole lines of them, past the caches if `stream`.

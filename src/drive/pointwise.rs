@@ -66,8 +66,6 @@ pub trait Blocks<T>: Send + Sync {
     ) -> bool;
     /// [`Pointwise::DOMAIN`], if any operand has one.
     fn domain(&self) -> Option<&'static [Domain]>;
-    /// [`Pointwise::HAS_POWERS`]
-    fn has_powers(&self) -> bool;
 }
 
 /// A pointwise loss, its formula and type of numbers behind a pointer.
@@ -155,10 +153,6 @@ impl<L: Pointwise<N, D>, T: Number, const N: usize, const D: usize> Blocks<T> fo
 
     fn domain(&self) -> Option<&'static [Domain]> {
         L::DOMAIN.iter().any(|&domain| domain != Domain::Real).then_some(const { &L::DOMAIN })
-    }
-
-    fn has_powers(&self) -> bool {
-        L::HAS_POWERS
     }
 
     fn evaluate(&self, isa: Isa, want: Want, operands: &[&[T]], jets: &mut Jets<T>) {
@@ -531,7 +525,7 @@ impl Call<'_> {
             _ => (len / (TASKS_PER_THREAD * threads::threads())).clamp(LEAST_PER_TASK, ELEMENTS_PER_TASK),
         };
         let per_task = per_task.next_multiple_of(STEP).next_multiple_of(self.share());
-        let direct = self.direct(loss);
+        let direct = self.direct::<T>();
         // Long blocks begin with a line.
         let lead = direct.filter(|_| len >= ALONE_BELOW).unwrap_or(0);
         let bound = |task: usize| if task == 0 { 0 } else { len.min(task * per_task + lead) };
@@ -738,7 +732,7 @@ impl Call<'_> {
     /// Whether long blocks may go straight from the operands to a sum and to slopes: there is nothing else to do, there are enough
     /// elements, they lie as `T` side by side, and slopes are not where operands are. If so, the elements before the first line, of slopes
     /// that are streamed all alike.
-    fn direct<T: Real>(&self, loss: &dyn Blocks<T>) -> Option<usize> {
+    fn direct<T: Real>(&self) -> Option<usize> {
         let len = self.layout.len();
         let is_alone = self.values_are_only_added()
             && !self.want.curvature()
@@ -764,7 +758,7 @@ impl Call<'_> {
             self.outputs().chain(operands()).map(|operand| storage::elements_before_line::<T>(operand.run.first));
         let lead = leads.next().unwrap_or(0);
         let streams = self.outputs().filter(|output| self.streams(output)).count();
-        (streams == 0 || loss.has_powers() && leads.take(streams - 1).all(|other| other == lead)).then_some(lead)
+        (streams == 0 || leads.take(streams - 1).all(|other| other == lead)).then_some(lead)
     }
 
     /// Where results go.
@@ -871,10 +865,6 @@ pub unsafe fn total_weight<T: Number>(
 
         fn domain(&self) -> Option<&'static [Domain]> {
             None
-        }
-
-        fn has_powers(&self) -> bool {
-            false
         }
     }
     let call = Call {
