@@ -68,6 +68,10 @@ pub trait Pointwise<const N: usize = 2, const D: usize = 1>: Copy + Send + Sync 
     /// The values that each operand may have.
     const DOMAIN: [Domain; N] = [Domain::Real; N];
 
+    /// Whether large gradients are written past the caches by the loop that computes them. That is quicker, but where there are
+    /// logarithms.
+    const STREAMS: bool = true;
+
     /// Whether the formula has a [`Pointwise::power`]: worth it where much follows from the exponential.
     const HAS_POWERS: bool = false;
 

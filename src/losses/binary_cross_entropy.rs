@@ -10,6 +10,7 @@ pub struct BinaryCrossEntropy;
 
 impl Pointwise for BinaryCrossEntropy {
     const DOMAIN: [Domain; 2] = [Domain::Interval(0.0, 1.0); 2];
+    const STREAMS: bool = false;
 
     #[inline(always)]
     fn at<T: Real>(&self, [p, t]: [T; 2], _: T) -> Jet<T> {

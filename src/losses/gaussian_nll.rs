@@ -16,6 +16,7 @@ impl<const FULL: bool> Pointwise<3, 2> for GaussianNll<FULL> {
     const DIFFERENTIABLE: [usize; 2] = [0, 2];
     const SHARED: Option<usize> = Some(2);
     const DOMAIN: [Domain; 3] = [Domain::Real, Domain::Real, Domain::Interval(0.0, f64::INFINITY)];
+    const STREAMS: bool = false;
 
     #[inline(always)]
     fn at<T: Real>(&self, [x, t, variance]: [T; 3], _: T) -> Jet<T, 2> {

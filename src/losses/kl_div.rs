@@ -11,6 +11,7 @@ pub struct KlDiv<const LOG_TARGET: bool>;
 impl<const LOG_TARGET: bool> Pointwise<2, 2> for KlDiv<LOG_TARGET> {
     const ASKED: usize = 1;
     const BATCH_MEAN: bool = true;
+    const STREAMS: bool = false;
 
     #[inline(always)]
     fn at<T: Real>(&self, [x, t]: [T; 2], _: T) -> Jet<T, 2> {

@@ -11,6 +11,7 @@ pub struct PoissonNll<const LOG_INPUT: bool, const FULL: bool> {
 
 impl<const LOG_INPUT: bool, const FULL: bool> Pointwise for PoissonNll<LOG_INPUT, FULL> {
     const HAS_POWERS: bool = LOG_INPUT;
+    const STREAMS: bool = LOG_INPUT;
 
     #[inline(always)]
     fn power<T: Real>(&self, [x, _]: [T; 2]) -> T {

@@ -37,6 +37,7 @@ impl<const FAMILY: u8> Pointwise for TweedieDeviance<FAMILY> {
         family::POISSON | family::COMPOUND => [POSITIVE, Domain::Interval(0.0, f64::INFINITY)],
         _ => [POSITIVE, POSITIVE],
     };
+    const STREAMS: bool = false;
 
     #[inline(always)]
     fn at<T: Real>(&self, [mean, y]: [T; 2], _: T) -> Jet<T> {
