@@ -556,7 +556,7 @@ impl Call<'_> {
     }
 
     /// Whether a result is written over an operand.
-    fn is_result(&self, matrix: &Matrix) -> bool {
+    pub(super) fn is_result(&self, matrix: &Matrix) -> bool {
         let results = [self.slope, self.curvature, self.log_probabilities];
         results.into_iter().flatten().any(|result| result.samples.run.first == matrix.samples.run.first)
     }

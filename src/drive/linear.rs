@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use crate::drive::block::{self, BLOCK, Block, GRAIN, LANES, Number};
 use crate::drive::product::{self, DEPTH, Grid, Output, ROWS, Strided};
-use crate::drive::rows::{self, Blocks, Classes, Results, Sample, Swept, Weight};
+use crate::drive::rows::{self, Blocks, Classes, Derivatives, Sample, Swept, Weight};
 use crate::drive::{Failure, SPREAD_FROM};
 use crate::isa::{Isa, Kernel};
 use crate::real::Real;
@@ -777,12 +777,13 @@ impl Call<'_> {
         sample: &Counted<T>,
         rooms: &mut Rooms<T>,
     ) {
-        let mut results = Results { slope: Block::new(), curvature: Block::new() };
+        let mut slopes = Block::<T>::new();
         // SAFETY: the caller's.
         let classes = unsafe { self.classes(isa, tile, scores, rooms) };
-        loss.derive(isa, classes, swept, tile.label(sample.label), sample.scale, false, &mut results);
-        // SAFETY: `derive` has written as many.
-        let slopes = unsafe { results.slope.written(tile.padded()) };
+        // SAFETY: `derive` writes as many.
+        let slopes = unsafe { slopes.written(tile.padded()) };
+        let derivatives = Derivatives { slope: &mut *slopes, curvature: &mut [], stream: false };
+        loss.derive(isa, classes, swept, tile.label(sample.label), sample.scale, derivatives);
         let scores = &mut scores[..tile.padded()];
         if let Some(cap) = self.softcap {
             isa.run(Uncap { scores, bound: T::of(cap), slopes });

@@ -12,7 +12,7 @@ use crate::drive::layout::{Layout, Operand};
 use crate::drive::tile::{self, FEW_CLASSES, TILE, Tile};
 use crate::drive::transpose::{BEYOND, Transpose, TransposeBack};
 use crate::drive::{Failure, SPREAD_FROM, STREAM_FROM, TASKS_PER_THREAD, Want};
-use crate::isa::{Isa, Kernel};
+use crate::isa::{Baseline, Isa, Kernel, Set};
 use crate::loss::{Class, Row, Rowwise};
 use crate::real::Real;
 use crate::storage::{self, Run};
@@ -84,7 +84,7 @@ pub trait Blocks<T>: Send + Sync {
     fn of_labels(&self, isa: Isa, derived: bool, labels: Labels<'_, T>, results: &mut tile::Results<T>);
     /// Evaluates the formula at a tile and writes each part that is wanted.
     fn tile(&self, isa: Isa, want: Want, tile: Tile<'_, T>, results: &mut tile::Results<T>);
-    /// Writes a block's derivatives, times `scale`, the second ones only if `curved`; `label` is the label's place in it.
+    /// Writes a block's derivatives, times `scale`; `label` is the label's place in it.
     fn derive(
         &self,
         isa: Isa,
@@ -92,8 +92,7 @@ pub trait Blocks<T>: Send + Sync {
         row: &Swept<T>,
         label: Option<usize>,
         scale: T,
-        curved: bool,
-        results: &mut Results<T>,
+        derivatives: Derivatives<'_, T>,
     );
 }
 
@@ -235,14 +234,13 @@ impl<L: Rowwise<K>, T: Real, const K: usize> Blocks<T> for Formula<L, K> {
         row: &Swept<T>,
         label: Option<usize>,
         scale: T,
-        curved: bool,
-        results: &mut Results<T>,
+        derivatives: Derivatives<'_, T>,
     ) {
         let (loss, relative, row) = (self.0, block::relative(row.largest), row.row());
-        if curved {
-            isa.run(Derive::<_, _, K, true> { loss, row, relative, classes, label, scale, results });
+        if derivatives.curvature.is_empty() {
+            isa.run(Derive::<_, _, K, false> { loss, row, relative, classes, label, scale, derivatives });
         } else {
-            isa.run(Derive::<_, _, K, false> { loss, row, relative, classes, label, scale, results });
+            isa.run(Derive::<_, _, K, true> { loss, row, relative, classes, label, scale, derivatives });
         }
     }
 }
@@ -446,7 +444,7 @@ struct Derive<'a, L, T, const K: usize, const CURVATURE: bool> {
     classes: Classes<'a, T>,
     label: Option<usize>,
     scale: T,
-    results: &'a mut Results<T>,
+    derivatives: Derivatives<'a, T>,
 }
 
 impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for Derive<'_, L, T, K, CURVATURE> {
@@ -454,16 +452,21 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for D
 
     #[inline(always)]
     fn run(self) {
-        let Self { loss, row, relative, classes, label, scale, results } = self;
+        self.run_on::<Baseline>();
+    }
+
+    #[inline(always)]
+    fn run_on<S: Set>(self) {
+        let Self { loss, row, relative, classes, label, scale, derivatives } = self;
+        let Derivatives { slope, curvature, stream } = derivatives;
         let (len, classes) = classes.trimmed();
         if len < GRAIN {
             return;
         }
         let slopes = loss.slopes(&row);
-        // SAFETY: the loop writes every element of each slice.
-        let (slope, curvature) =
-            unsafe { (results.slope.written(len), results.curvature.written(if CURVATURE { len } else { 0 })) };
-        Self::fill(loss, slopes, relative, classes, len, scale, slope, curvature);
+        let stream = stream && storage::begins_a_line(slope);
+        // SAFETY: this is compiled for the set and runs where it is there; what is streamed has been checked to begin with a line.
+        unsafe { Self::fill::<S>(loss, slopes, relative, classes, len, scale, slope, curvature, stream) };
         if let Some(label) = label {
             let class = classes.at(label);
             let power = if L::HAS_POWERS { loss.power(class.score - relative) } else { T::ZERO };
@@ -478,8 +481,11 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Kernel for D
 
 impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Derive<'_, L, T, K, CURVATURE> {
     /// The loop. As arguments, results are known to be apart from operands, so that it needs no second version.
+    ///
+    /// # Safety
+    /// The machine must have the set, and slopes that are streamed must begin with a line.
     #[inline(always)]
-    fn fill(
+    unsafe fn fill<S: Set>(
         loss: L,
         slopes: L::Slopes<T>,
         relative: T,
@@ -488,17 +494,42 @@ impl<L: Rowwise<K>, T: Real, const K: usize, const CURVATURE: bool> Derive<'_, L
         scale: T,
         slope: &mut [T],
         curvature: &mut [T],
+        stream: bool,
     ) {
-        for i in 0..len {
-            let class = classes.at(i);
+        let (slope, curvature) = (&mut slope[..len], &mut curvature[..if CURVATURE { len } else { 0 }]);
+        let at = |class: Class<T>| {
             let power = if L::HAS_POWERS { loss.power(class.score - relative) } else { T::ZERO };
             let (first, second) = loss.at(&slopes, class, power);
-            slope[i] = first * scale;
-            if CURVATURE {
-                curvature[i] = second * scale;
+            (first * scale, second * scale)
+        };
+        if CURVATURE {
+            for i in 0..len {
+                (slope[i], curvature[i]) = at(classes.at(i));
             }
+            return;
+        }
+        for first in (0..len).step_by(GRAIN) {
+            let [scores, probabilities, weights]: [&[T; GRAIN]; 3] =
+                [classes.scores, classes.probabilities, classes.weights].map(|part| block::at(part, first));
+            let mut derivatives = [T::ZERO; GRAIN];
+            for i in 0..GRAIN {
+                let class = Class { score: scores[i], probability: probabilities[i], weight: weights[i] };
+                (derivatives[i], _) = at(class);
+            }
+            // SAFETY: the caller's; every line of a stream is whole.
+            unsafe { storage::put_lines::<S, T>(&derivatives, block::at_mut(slope, first), stream) };
         }
     }
+}
+
+/// Where the derivatives of a block of classes go.
+pub struct Derivatives<'a, T> {
+    /// As many as there are classes, up to a multiple of the grain.
+    pub(super) slope: &'a mut [T],
+    /// As many, or none, where they are not wanted.
+    pub(super) curvature: &'a mut [T],
+    /// Whether the first ones go past the caches, if they begin with a line.
+    pub(super) stream: bool,
 }
 
 /// Room for what a formula says of a block of classes.
@@ -1267,15 +1298,45 @@ impl Call<'_> {
             }
             if self.want.slope() {
                 let scale = weight * T::of(self.factor) * grad_output;
-                for (start, len) in blocks(self.classes, tasks) {
+                let direct = self.direct::<T>(row);
+                // Elements before the first line are a block of their own.
+                let lead = direct.map_or(0, |run| storage::elements_before_line::<T>(run.first).min(self.classes));
+                let after = blocks(self.classes - lead, tasks).map(|(start, len)| (start + lead, len));
+                for (start, len) in [(0, lead)].into_iter().filter(|_| lead > 0).chain(after) {
                     let scores = self.scores(isa, row, start, len, here);
                     let classes = self.classes(isa, row, start, len, scores, beside);
-                    loss.derive(isa, classes, &swept, place(start, len), scale, self.want.curvature(), results);
-                    self.put(isa, row, start, len, results);
+                    let direct = direct.filter(|_| len.is_multiple_of(GRAIN));
+                    let (slope, stream) = match direct {
+                        Some(run) => (run.from(start).to_slice(len), self.is_large(run)),
+                        None => (results.slope.written(scores.len()), false),
+                    };
+                    let curvature = results.curvature.written(if self.want.curvature() { scores.len() } else { 0 });
+                    let derivatives = Derivatives { slope, curvature, stream };
+                    loss.derive(isa, classes, &swept, place(start, len), scale, derivatives);
+                    if direct.is_none() {
+                        self.put(isa, row, start, len, results);
+                    }
                 }
             }
             if self.want.value() { loss.value(isa, &swept) * weight } else { T::ZERO }
         }
+    }
+
+    /// A row's first derivatives, if they can be written as they lie by the loop that computes them: no others are wanted, and they are
+    /// not where an operand is.
+    fn direct<T: Real>(&self, row: usize) -> Option<Run> {
+        let of_target = match self.target {
+            Target::Probabilities(matrix) => Some(matrix),
+            Target::Labels(_) | Target::LabelSets(_) => None,
+        };
+        let of_weight = match self.weight {
+            Some(Weight::Elements(matrix)) => Some(matrix),
+            _ => None,
+        };
+        let mut operands = [Some(self.input), of_target, of_weight].into_iter().flatten();
+        let run = self.slope?.row(self.layout, row);
+        let is_apart = self.curvature.is_none() && !operands.any(|matrix| self.is_result(matrix));
+        (is_apart && run.is_slice_of::<T>()).then_some(run)
     }
 
     /// A block of a row's scores, followed up to a multiple of the grain by −∞.
