@@ -449,6 +449,8 @@ pub unsafe fn put_lines<I: Set, T: Real>(values: &[T; GRAIN], to: &mut [T; GRAIN
         unsafe { x86::stream_aligned::<I>(values.as_ptr().cast(), to.as_mut_ptr().cast(), size_of_val(values)) };
         return;
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = stream;
     *to = *values;
 }
 
